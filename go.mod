@@ -1,0 +1,3 @@
+module github.com/h2tp/h2tp
+
+go 1.26

@@ -1,0 +1,166 @@
+package pool
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"time"
+)
+
+// Sizes that belong to the engine rather than to a user's choice.
+const (
+	// maxReadFrame is what we announce as SETTINGS_MAX_FRAME_SIZE. A batch is
+	// closed at 64 KiB, so most fit one frame; the frame buffer of a connection
+	// grows to this and no further.
+	maxReadFrame = 128 << 10
+	// initialWindow is what we announce as SETTINGS_INITIAL_WINDOW_SIZE: what a
+	// stream read by blocking calls may hold in memory.
+	initialWindow = 256 << 10
+	// receiverWindow is the window of a stream with a Receiver: it consumes each
+	// payload at once, so the window holds no memory and only has to cover the
+	// path's bandwidth-delay product.
+	receiverWindow = 16 << 20
+	// connWindow is the connection's receive window. It is returned as soon as a
+	// frame is stored or consumed; the streams' windows bound the memory.
+	connWindow = 64 << 20
+	// outSoftLimit is where Write stops adding DATA to what waits for the socket.
+	outSoftLimit = 256 << 10
+	// outHardLimit closes the connection: only control frames pass the soft
+	// limit, so a peer makes us answer it and does not read the answers.
+	outHardLimit = 1 << 20
+	// minPeerFrame is the least and the default SETTINGS_MAX_FRAME_SIZE.
+	minPeerFrame = 16 << 10
+	// maxWindow is the largest flow-control window, RFC 9113 6.9.1.
+	maxWindow = 1<<31 - 1
+)
+
+// Common holds what both ends of a connection are configured with.
+type Common struct {
+	// TLS is the configuration of the handshake; ALPN "h2" is required of the
+	// peer. Required unless Cleartext is set.
+	TLS *tls.Config
+	// Cleartext speaks HTTP/2 with prior knowledge over plain connections.
+	Cleartext bool
+	// HandshakeTimeout bounds TLS and the exchange of prefaces. If zero, 10 s is used.
+	HandshakeTimeout time.Duration
+	// PingPeriod is how long a connection may be silent before a PING is sent.
+	// If zero, 15 s is used. If negative, none is sent.
+	PingPeriod time.Duration
+	// PingTimeout is how long after that PING the connection may stay silent
+	// before it is closed, and how long one write to the socket may block.
+	// If zero, 5 s is used.
+	PingTimeout time.Duration
+	// MaxStreams bounds the streams a peer may have open on one connection. If
+	// zero, 1000 is used.
+	MaxStreams int
+	// MaxHeaderBytes bounds a decoded header list (RFC 9113 6.5.2). If zero,
+	// 16 KiB is used.
+	MaxHeaderBytes int
+	// Logger takes a line for each connection lost. If nil, none is written.
+	Logger *slog.Logger
+}
+
+func (c *Common) complete() error {
+	if c.TLS == nil && !c.Cleartext {
+		return errors.New("pool: TLS is nil and Cleartext is not set")
+	}
+	if c.TLS != nil && c.Cleartext {
+		return errors.New("pool: TLS and Cleartext are both set")
+	}
+	if c.TLS != nil {
+		c.TLS = c.TLS.Clone()
+		c.TLS.NextProtos = []string{"h2"}
+	}
+	setDefault(&c.HandshakeTimeout, 10*time.Second)
+	setDefault(&c.PingPeriod, 15*time.Second)
+	setDefault(&c.PingTimeout, 5*time.Second)
+	setDefault(&c.MaxStreams, 1000)
+	setDefault(&c.MaxHeaderBytes, 16<<10)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+func setDefault[T int | time.Duration](v *T, d T) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
+// ClientConfig configures a [Client].
+type ClientConfig struct {
+	Common
+	// Addr is the peer's host and port, dialled over TCP when Dial is nil and
+	// named in errors and logs.
+	Addr string
+	// Dial makes one connection; the context ends at DialTimeout. If nil, TCP to
+	// Addr is used.
+	Dial func(ctx context.Context) (net.Conn, error)
+	// DialTimeout bounds one dial, TLS and prefaces included. If zero, 5 s is used.
+	DialTimeout time.Duration
+	// Conns is the number of connections kept. If zero, 1 is used.
+	Conns int
+	// BackoffMin is the wait after the first failed dial; it doubles with each
+	// further one, and each wait is jittered by +-25 %. If zero, 50 ms is used.
+	BackoffMin time.Duration
+	// BackoffMax bounds the wait while calls to Open wait for a connection. If
+	// zero, 500 ms is used.
+	BackoffMax time.Duration
+	// BackoffIdle bounds the wait while none does. If zero, 5 s is used.
+	BackoffIdle time.Duration
+}
+
+func (c ClientConfig) withDefaults() (ClientConfig, error) {
+	if err := c.complete(); err != nil {
+		return c, err
+	}
+	if c.Addr == "" {
+		return c, errors.New("pool: Addr is empty")
+	}
+	if c.TLS != nil && c.TLS.ServerName == "" && !c.TLS.InsecureSkipVerify {
+		host, _, err := net.SplitHostPort(c.Addr)
+		if err != nil {
+			host = c.Addr
+		}
+		c.TLS.ServerName = host
+	}
+	if c.Dial == nil {
+		addr := c.Addr
+		c.Dial = func(ctx context.Context) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", addr)
+		}
+	}
+	setDefault(&c.DialTimeout, 5*time.Second)
+	setDefault(&c.Conns, 1)
+	setDefault(&c.BackoffMin, 50*time.Millisecond)
+	setDefault(&c.BackoffMax, 500*time.Millisecond)
+	setDefault(&c.BackoffIdle, 5*time.Second)
+	return c, nil
+}
+
+// ServerConfig configures a [Server].
+type ServerConfig struct {
+	Common
+	// Accept is called with each stream a peer opens, on the connection's
+	// reading goroutine: it must not block. It answers with [Stream.Respond] or
+	// [Stream.Refuse], now or later, and sets a [Receiver] before it returns if
+	// the stream is to have one. Required.
+	Accept func(*Stream)
+	// MaxConns bounds the connections served at once; above it new ones are
+	// closed. If zero, 4096 is used. If negative, there is no bound.
+	MaxConns int
+}
+
+func (c ServerConfig) withDefaults() (ServerConfig, error) {
+	if err := c.complete(); err != nil {
+		return c, err
+	}
+	if c.Accept == nil {
+		return c, errors.New("pool: Accept is nil")
+	}
+	setDefault(&c.MaxConns, 4096)
+	return c, nil
+}

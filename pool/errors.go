@@ -1,0 +1,62 @@
+package pool
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/net/http2"
+)
+
+var (
+	// ErrClosed says that this end closed the client, server, connection or stream.
+	ErrClosed = errors.New("pool: closed")
+	// ErrPingTimeout says that a peer was silent after a PING for longer than
+	// PingTimeout, or took nothing from its socket for as long.
+	ErrPingTimeout = errors.New("pool: peer does not answer")
+	// ErrGoAway says that the peer is draining the connection and did not
+	// process the stream, which may be opened again elsewhere.
+	ErrGoAway = errors.New("pool: peer is going away")
+)
+
+// Code is an HTTP/2 error code, RFC 9113 section 7.
+type Code = http2.ErrCode
+
+// ResetError is the peer's RST_STREAM on a stream, or this end's own.
+type ResetError struct {
+	Code Code
+	// Local is set when this end reset the stream.
+	Local bool
+}
+
+func (e *ResetError) Error() string {
+	who := "peer"
+	if e.Local {
+		who = "this end"
+	}
+	return fmt.Sprintf("pool: stream reset by %s: %v", who, e.Code)
+}
+
+// ConnError is the peer's violation of HTTP/2 that closed the connection, as
+// this end found it, or the peer's GOAWAY when Peer is set.
+type ConnError struct {
+	Code   Code
+	Reason string
+	Peer   bool
+}
+
+func (e *ConnError) Error() string {
+	if e.Peer {
+		return fmt.Sprintf("pool: peer closed the connection: %v", e.Code)
+	}
+	return fmt.Sprintf("pool: connection error: %v: %s", e.Code, e.Reason)
+}
+
+// StatusError is a response that refused a stream.
+type StatusError struct {
+	Status int
+	Header Header
+}
+
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("pool: stream refused: status %d", e.Status)
+}

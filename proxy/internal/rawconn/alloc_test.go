@@ -1,0 +1,22 @@
+//go:build unix && !race
+
+package rawconn
+
+import "testing"
+
+func TestIOAllocatesNothing(t *testing.T) {
+	c, peer := pair(t, "tcp")
+	p := c // both ends wrapped, since AllocsPerRun counts the whole process
+	q := Wrap(peer).(*Conn)
+	buf := make([]byte, 64)
+	l := &lender{buf: make([]byte, 64)}
+	if got := testing.AllocsPerRun(200, func() {
+		p.Write(buf)
+		q.Read(buf)
+		q.TryWrite(buf)
+		p.ReadInto(l)
+		p.Peek()
+	}); got != 0 {
+		t.Errorf("%v allocations a round; want 0", got)
+	}
+}

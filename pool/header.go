@@ -9,8 +9,12 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// Field is one header field; names are in lower case.
-type Field struct{ Name, Value string }
+// Field is one header field; names are in lower case. A sensitive one is never
+// indexed by HPACK (RFC 7541 7.1).
+type Field struct {
+	Name, Value string
+	Sensitive   bool
+}
 
 // Header is the header section that opened a stream, or the one that answered.
 type Header struct {
@@ -48,7 +52,7 @@ func headerOf(f *http2.MetaHeadersFrame) Header {
 			h.Status, _ = strconv.Atoi(hf.Value)
 		default:
 			if !strings.HasPrefix(hf.Name, ":") {
-				h.Fields = append(h.Fields, Field{hf.Name, hf.Value})
+				h.Fields = append(h.Fields, Field{hf.Name, hf.Value, hf.Sensitive})
 			}
 		}
 	}
@@ -58,9 +62,7 @@ func headerOf(f *http2.MetaHeadersFrame) Header {
 // encodeHeader writes h's header block. The encoder's table is shared by all
 // streams of a connection, so the block must be sent in the order encoded.
 func encodeHeader(enc *hpack.Encoder, h *Header) {
-	write := func(name, value string) {
-		enc.WriteField(hpack.HeaderField{Name: name, Value: value, Sensitive: name == "h2tp-session"})
-	}
+	write := func(name, value string) { enc.WriteField(hpack.HeaderField{Name: name, Value: value}) }
 	if h.Status != 0 {
 		write(":status", strconv.Itoa(h.Status))
 	} else {
@@ -70,7 +72,7 @@ func encodeHeader(enc *hpack.Encoder, h *Header) {
 		write(":path", h.Path)
 	}
 	for _, f := range h.Fields {
-		write(f.Name, f.Value)
+		enc.WriteField(hpack.HeaderField{Name: f.Name, Value: f.Value, Sensitive: f.Sensitive})
 	}
 }
 

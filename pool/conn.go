@@ -1,0 +1,325 @@
+package pool
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+// conn is the engine of one HTTP/2 connection, the same at both ends. readLoop
+// reads and handles frames; DATA is appended to out by whoever writes a stream,
+// and written to the socket by that goroutine when nobody else is writing, else by
+// writeLoop; keepLoop watches for a dead peer.
+type conn struct {
+	// Immutable.
+	nc       net.Conn
+	tlsState *tls.ConnectionState
+	isClient bool
+	cfg      *Common
+	accept   func(*Stream) // server only
+	onChange func()        // client only: room, GOAWAY or end may have changed
+	donec    chan struct{} // closed when the connection is over
+	readyc   chan struct{} // closed by readLoop at the peer's first SETTINGS
+	kickc    chan struct{} // wakes writeLoop, capacity 1
+	wg       sync.WaitGroup
+
+	// Owned by readLoop.
+	br          *bufio.Reader
+	fr          *http2.Framer
+	sawSettings bool
+	lastID      uint32 // highest stream the peer opened; read elsewhere atomically
+
+	lastRead atomic.Int64 // when a frame was last read, nanoseconds since start
+	start    time.Time
+
+	mu         sync.Mutex // guards all below
+	err        error      // why it is over
+	streams    map[uint32]*Stream
+	nextID     uint32 // client only
+	isDraining bool   // GOAWAY was sent or received: no new streams
+	goAwayID   uint32 // server: the last stream accepted before our GOAWAY
+
+	out        []byte // frames for the socket, in order
+	spare      []byte // the buffer out takes turns with
+	isWriting  bool   // someone is in nc.Write
+	isSleeping bool   // writeLoop waits for kickc
+	writeSince time.Time
+	blocked    []*Stream // writers waiting for out or for sendWindow
+	henc       *hpack.Encoder
+	hbuf       bytes.Buffer
+
+	sendWindow  int64 // what we may send, all streams
+	recvWindow  int64 // what the peer may send
+	recvDue     int64 // consumed and not yet returned by WINDOW_UPDATE
+	peerWindow  int64 // SETTINGS_INITIAL_WINDOW_SIZE
+	peerFrame   int   // SETTINGS_MAX_FRAME_SIZE
+	peerStreams uint32
+	bytesIn     atomic.Int64
+	bytesOut    atomic.Int64
+}
+
+func newConn(nc net.Conn, isClient bool, cfg *Common) *conn {
+	c := &conn{
+		nc: nc, isClient: isClient, cfg: cfg,
+		donec: make(chan struct{}), readyc: make(chan struct{}), kickc: make(chan struct{}, 1),
+		br:         bufio.NewReaderSize(nc, 32<<10),
+		start:      time.Now(),
+		streams:    make(map[uint32]*Stream),
+		nextID:     1,
+		sendWindow: 65535, recvWindow: connWindow, peerWindow: 65535,
+		peerFrame: minPeerFrame, peerStreams: math.MaxUint32,
+		goAwayID: math.MaxUint32,
+	}
+	c.henc = hpack.NewEncoder(&c.hbuf)
+	c.fr = http2.NewFramer(io.Discard, c.br)
+	c.fr.SetReuseFrames()
+	c.fr.SetMaxReadFrameSize(maxReadFrame)
+	c.fr.MaxHeaderListSize = uint32(cfg.MaxHeaderBytes)
+	c.fr.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+
+	if isClient {
+		c.out = append(c.out, http2.ClientPreface...)
+	}
+	settings := []http2.Setting{
+		{ID: http2.SettingInitialWindowSize, Val: initialWindow},
+		{ID: http2.SettingMaxFrameSize, Val: maxReadFrame},
+		{ID: http2.SettingMaxHeaderListSize, Val: uint32(cfg.MaxHeaderBytes)},
+	}
+	if isClient {
+		settings = append(settings, http2.Setting{ID: http2.SettingEnablePush, Val: 0})
+	} else {
+		settings = append(settings, http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: uint32(cfg.MaxStreams)})
+	}
+	c.out = appendSettings(c.out, settings...)
+	c.out = appendWindowUpdate(c.out, 0, connWindow-65535)
+	return c
+}
+
+// handshake does TLS where it is configured; the result takes nc's place.
+func handshake(ctx context.Context, nc net.Conn, isClient bool, cfg *Common) (net.Conn, *tls.ConnectionState, error) {
+	if cfg.Cleartext {
+		return nc, nil, nil
+	}
+	tc := tls.Server(nc, cfg.TLS)
+	if isClient {
+		tc = tls.Client(nc, cfg.TLS)
+	}
+	if err := tc.HandshakeContext(ctx); err != nil {
+		return nil, nil, err
+	}
+	state := tc.ConnectionState()
+	if state.NegotiatedProtocol != "h2" {
+		return nil, nil, fmt.Errorf("tls: peer negotiated %q instead of h2", state.NegotiatedProtocol)
+	}
+	return tc, &state, nil
+}
+
+// run serves the connection until it is over and returns why. Every stream
+// has been told, and no goroutine is left, when it returns.
+func (c *conn) run() error {
+	c.wg.Go(c.writeLoop)
+	c.wg.Go(c.keepLoop)
+	err := c.readLoop()
+	c.sayGoodbye(err)
+	c.close(err)
+	c.mu.Lock()
+	err = c.err
+	left := make([]*Stream, 0, len(c.streams))
+	for _, s := range c.streams {
+		left = append(left, s)
+	}
+	c.mu.Unlock()
+	for _, s := range left {
+		c.endStream(s, err)
+	}
+	c.wg.Wait()
+	return err
+}
+
+// sayGoodbye tells the peer of an error of its own; best effort, within a second.
+func (c *conn) sayGoodbye(err error) {
+	ce, ok := errors.AsType[*ConnError](err)
+	if !ok || ce.Peer {
+		return
+	}
+	c.nc.SetWriteDeadline(time.Now().Add(time.Second))
+	c.mu.Lock()
+	c.out = appendGoAway(c.out, c.lastID, ce.Code, ce.Reason)
+	if c.err == nil && !c.isWriting {
+		c.writeOutLocked()
+	}
+	c.mu.Unlock()
+}
+
+// close ends the connection now; the first error wins.
+func (c *conn) close(err error) {
+	c.mu.Lock()
+	if c.err != nil {
+		c.mu.Unlock()
+		return
+	}
+	c.err = err
+	close(c.donec)
+	c.mu.Unlock()
+	c.nc.Close()
+	c.changed()
+}
+
+func (c *conn) changed() {
+	if c.onChange != nil {
+		c.onChange()
+	}
+}
+
+// drain announces that no further stream will be served; the connection closes
+// when the last one has ended.
+func (c *conn) drain() {
+	c.mu.Lock()
+	if c.isDraining || c.err != nil {
+		c.mu.Unlock()
+		return
+	}
+	c.isDraining = true
+	c.goAwayID = atomic.LoadUint32(&c.lastID)
+	c.out = appendGoAway(c.out, c.goAwayID, http2.ErrCodeNo, "")
+	c.kickLocked()
+	isIdle := len(c.streams) == 0
+	c.mu.Unlock()
+	if isIdle {
+		c.closeSoon()
+	}
+}
+
+// closeSoon closes once what is in out has been written.
+func (c *conn) closeSoon() {
+	c.mu.Lock()
+	if c.err == nil && !c.isWriting && len(c.out) > 0 {
+		c.writeOutLocked()
+	}
+	c.mu.Unlock()
+	c.close(ErrClosed)
+}
+
+// keepLoop pings a silent peer and closes the connection of one that stays
+// silent, or that takes nothing from its socket.
+func (c *conn) keepLoop() {
+	if c.cfg.PingPeriod < 0 {
+		return
+	}
+	timer := time.NewTimer(c.cfg.PingPeriod)
+	defer timer.Stop()
+	var pinged time.Duration // lastRead when the PING was sent; negative: none is out
+	pinged = -1
+	for {
+		select {
+		case <-c.donec:
+			return
+		case <-timer.C:
+		}
+		last := time.Duration(c.lastRead.Load())
+		silent := time.Since(c.start) - last
+		switch {
+		case c.isStuck():
+			c.close(ErrPingTimeout)
+			return
+		case pinged >= 0 && last == pinged:
+			c.close(ErrPingTimeout)
+			return
+		case silent >= c.cfg.PingPeriod:
+			pinged = last
+			c.mu.Lock()
+			c.out = appendPing(c.out, false, [8]byte{'h', '2', 't', 'p'})
+			c.kickLocked()
+			c.mu.Unlock()
+			timer.Reset(c.cfg.PingTimeout)
+		default:
+			pinged = -1
+			timer.Reset(c.cfg.PingPeriod - silent)
+		}
+	}
+}
+
+// isStuck reports whether one write to the socket has blocked for PingTimeout.
+func (c *conn) isStuck() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.isWriting && time.Since(c.writeSince) >= c.cfg.PingTimeout
+}
+
+// hasRoom reports whether another stream may be opened, and how many are open.
+func (c *conn) hasRoom() (bool, int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err == nil && !c.isDraining && uint32(len(c.streams)) < c.peerStreams && c.nextID < 1<<31-1, len(c.streams)
+}
+
+// open sends the header section that opens a stream.
+func (c *conn) open(h *Header, r Receiver) (*Stream, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.err != nil:
+		return nil, c.err
+	case c.isDraining || uint32(len(c.streams)) >= c.peerStreams || c.nextID >= 1<<31-1:
+		return nil, ErrGoAway
+	}
+	s := newStream(c, c.nextID, r)
+	c.nextID += 2
+	s.sendWindow = c.peerWindow
+	c.streams[s.id] = s
+	c.hbuf.Reset()
+	encodeHeader(c.henc, h)
+	c.out = appendHeaders(c.out, s.id, &c.hbuf, false, c.peerFrame)
+	c.widenLocked(s)
+	c.kickLocked()
+	return s, nil
+}
+
+// widenLocked gives a stream with a Receiver its window.
+func (c *conn) widenLocked(s *Stream) {
+	if s.receiver != nil && s.window < receiverWindow {
+		c.out = appendWindowUpdate(c.out, s.id, uint32(receiverWindow-s.window))
+		s.recvWindow += receiverWindow - s.window
+		s.window = receiverWindow
+	}
+}
+
+// endStream removes s and tells its owner why; nil-safe to call twice.
+func (c *conn) endStream(s *Stream, err error) {
+	c.mu.Lock()
+	tell := c.endStreamLocked(s, err)
+	isIdle := c.isDraining && len(c.streams) == 0
+	c.mu.Unlock()
+	if tell {
+		s.receiver.Closed(err)
+	}
+	if isIdle {
+		c.closeSoon()
+	} else {
+		c.changed()
+	}
+}
+
+// endStreamLocked reports whether the receiver is still to be told.
+func (c *conn) endStreamLocked(s *Stream, err error) (tell bool) {
+	if s.err == nil {
+		s.err = err
+		close(s.donec)
+	}
+	delete(c.streams, s.id)
+	tell = s.receiver != nil && !s.isTold
+	s.isTold = true
+	return tell
+}

@@ -1,0 +1,462 @@
+package pool
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/http2"
+)
+
+const codeCalm = http2.ErrCodeEnhanceYourCalm
+
+// readLoop reads frames until the connection is over and returns why.
+func (c *conn) readLoop() error {
+	if !c.isClient {
+		if err := c.readPreface(); err != nil {
+			return err
+		}
+	}
+	for {
+		f, err := c.fr.ReadFrame()
+		c.lastRead.Store(int64(time.Since(c.start)))
+		if err != nil {
+			if se, ok := errors.AsType[http2.StreamError](err); ok {
+				c.resetID(se.StreamID, se.Code)
+				continue
+			}
+			return c.readError(err)
+		}
+		c.bytesIn.Add(int64(f.Header().Length) + 9)
+		if !c.sawSettings {
+			if sf, ok := f.(*http2.SettingsFrame); !ok || sf.IsAck() {
+				return protocolError("first frame is not SETTINGS")
+			}
+		}
+		if err := c.handle(f); err != nil {
+			return err
+		}
+	}
+}
+
+// readPreface checks the client's 24 bytes one at a time, so that a client
+// which speaks something else is turned away at its first wrong byte.
+func (c *conn) readPreface() error {
+	for i := range len(http2.ClientPreface) {
+		b, err := c.br.ReadByte()
+		if err != nil {
+			return err
+		}
+		if b != http2.ClientPreface[i] {
+			return protocolError("no HTTP/2 preface")
+		}
+	}
+	return nil
+}
+
+func protocolError(reason string) error {
+	return &ConnError{Code: http2.ErrCodeProtocol, Reason: reason}
+}
+
+func (c *conn) readError(err error) error {
+	if ce, ok := errors.AsType[http2.ConnectionError](err); ok {
+		reason := "malformed frame"
+		if d := c.fr.ErrorDetail(); d != nil {
+			reason = d.Error()
+		}
+		return &ConnError{Code: Code(ce), Reason: reason}
+	}
+	if errors.Is(err, http2.ErrFrameTooLarge) {
+		return &ConnError{Code: http2.ErrCodeFrameSize, Reason: "frame too large"}
+	}
+	return err
+}
+
+func (c *conn) handle(f http2.Frame) error {
+	switch f := f.(type) {
+	case *http2.DataFrame:
+		return c.onData(f)
+	case *http2.MetaHeadersFrame:
+		return c.onHeaders(f)
+	case *http2.WindowUpdateFrame:
+		return c.onWindowUpdate(f)
+	case *http2.SettingsFrame:
+		return c.onSettings(f)
+	case *http2.PingFrame:
+		if !f.IsAck() {
+			c.mu.Lock()
+			c.out = appendPing(c.out, true, f.Data)
+			c.kickLocked()
+			c.mu.Unlock()
+		}
+	case *http2.RSTStreamFrame:
+		return c.onReset(f)
+	case *http2.GoAwayFrame:
+		return c.onGoAway(f)
+	case *http2.PushPromiseFrame:
+		return protocolError("PUSH_PROMISE")
+	}
+	return nil
+}
+
+// onData accounts for a DATA frame and hands its payload on. The connection's
+// credit is due as soon as the payload is stored or consumed; the stream's when
+// its consumer took it.
+func (c *conn) onData(f *http2.DataFrame) error {
+	n, p := int64(f.Length), f.Data()
+	c.mu.Lock()
+	if n > c.recvWindow {
+		c.mu.Unlock()
+		return &ConnError{Code: http2.ErrCodeFlowControl, Reason: "DATA beyond the connection's window"}
+	}
+	c.recvWindow -= n
+	c.recvDue += n
+	if c.recvDue >= connWindow/4 {
+		c.out = appendWindowUpdate(c.out, 0, uint32(c.recvDue))
+		c.recvWindow += c.recvDue
+		c.recvDue = 0
+		c.kickLocked()
+	}
+	s := c.streams[f.StreamID]
+	if s == nil {
+		isIdle := c.isIdleLocked(f.StreamID)
+		c.mu.Unlock()
+		if isIdle {
+			return protocolError("DATA on an idle stream")
+		}
+		return nil // late, for a stream that has ended
+	}
+	var code Code
+	switch {
+	case s.isRecvEnd:
+		code = http2.ErrCodeStreamClosed
+	case n > s.recvWindow:
+		code = http2.ErrCodeFlowControl
+	case c.isClient && !s.hasHeader():
+		code = http2.ErrCodeProtocol
+	}
+	if code != 0 {
+		c.mu.Unlock()
+		s.Reset(code)
+		return nil
+	}
+	s.recvWindow -= n
+	r := s.receiver
+	if r == nil {
+		s.buf = append(s.buf, p...)
+		c.creditLocked(s, n-int64(len(p)))
+		s.wakeReader()
+		c.mu.Unlock()
+	} else {
+		c.mu.Unlock()
+		if len(p) > 0 {
+			if err := r.Receive(p); err != nil {
+				c.resetError(s, err)
+				return nil
+			}
+		}
+		c.mu.Lock()
+		c.creditLocked(s, n)
+		c.mu.Unlock()
+	}
+	if f.StreamEnded() {
+		c.recvEnd(s)
+	}
+	return nil
+}
+
+// resetError resets s after its Receiver returned err.
+func (c *conn) resetError(s *Stream, err error) {
+	code := http2.ErrCodeProtocol
+	if re, ok := errors.AsType[*ResetError](err); ok {
+		code = re.Code
+	}
+	s.reset(code, err)
+}
+
+// creditLocked counts n bytes of s as consumed, and returns the credit once it is
+// a quarter of the window.
+func (c *conn) creditLocked(s *Stream, n int64) {
+	s.recvDue += n
+	if s.recvDue >= s.window/4 && !s.isRecvEnd && s.err == nil {
+		c.out = appendWindowUpdate(c.out, s.id, uint32(s.recvDue))
+		s.recvWindow += s.recvDue
+		s.recvDue = 0
+		c.kickLocked()
+	}
+}
+
+// recvEnd notes that the peer has ended its side of s.
+func (c *conn) recvEnd(s *Stream) {
+	c.mu.Lock()
+	s.isRecvEnd = true
+	tell := s.receiver != nil && !s.isTold
+	if tell {
+		s.isTold = true
+	}
+	isOver := s.isSendEnd
+	s.wakeReader()
+	c.mu.Unlock()
+	if tell {
+		s.receiver.Closed(io.EOF)
+	}
+	if isOver {
+		c.endStream(s, io.EOF)
+	}
+}
+
+func (c *conn) isIdleLocked(id uint32) bool {
+	if c.isClient {
+		return id%2 == 0 || id >= c.nextID
+	}
+	return id%2 == 0 || id > c.lastID
+}
+
+func (c *conn) onHeaders(f *http2.MetaHeadersFrame) error {
+	id := f.StreamID
+	c.mu.Lock()
+	s := c.streams[id]
+	isIdle := c.isIdleLocked(id)
+	c.mu.Unlock()
+	switch {
+	case f.Truncated && s != nil:
+		s.Reset(codeCalm)
+	case s != nil && c.isClient && !s.hasHeader():
+		c.onResponse(s, f)
+	case s != nil: // trailers
+		if s.isRecvEnd {
+			s.Reset(http2.ErrCodeStreamClosed)
+		} else if !f.StreamEnded() || f.PseudoValue("status") != "" || f.PseudoValue("method") != "" {
+			s.Reset(http2.ErrCodeProtocol)
+		} else {
+			c.recvEnd(s)
+		}
+	case c.isClient && isIdle:
+		return protocolError("HEADERS on an idle stream")
+	case !c.isClient && isIdle:
+		return c.onRequest(f)
+	case !c.isClient:
+		return &ConnError{Code: http2.ErrCodeStreamClosed, Reason: "HEADERS on a closed stream"}
+	}
+	return nil
+}
+
+func (c *conn) onResponse(s *Stream, f *http2.MetaHeadersFrame) {
+	h := headerOf(f)
+	if h.Status >= 100 && h.Status < 200 && !f.StreamEnded() {
+		return // interim: nothing on the hop uses it
+	}
+	if h.Status < 200 {
+		s.Reset(http2.ErrCodeProtocol)
+		return
+	}
+	s.header = h
+	close(s.headerc)
+	if f.StreamEnded() {
+		c.recvEnd(s)
+	}
+}
+
+func (c *conn) onRequest(f *http2.MetaHeadersFrame) error {
+	id := f.StreamID
+	if id%2 == 0 {
+		return protocolError("client opened a stream with an even id")
+	}
+	atomic.StoreUint32(&c.lastID, id)
+	h := headerOf(f)
+	s := newStream(c, id, nil)
+	s.header = h
+	close(s.headerc)
+	c.mu.Lock()
+	if c.isDraining && id > c.goAwayID {
+		c.mu.Unlock()
+		return nil // our GOAWAY told the peer that this one is not served
+	}
+	var code Code
+	switch {
+	case len(c.streams) >= c.cfg.MaxStreams:
+		code = http2.ErrCodeRefusedStream
+	case f.Truncated:
+		code = codeCalm
+	case h.Method == "" || h.Path == "" || h.Scheme == "" || f.HasPriority() && f.Priority.StreamDep == id:
+		code = http2.ErrCodeProtocol
+	}
+	if code == 0 {
+		code = checkFields(f)
+	}
+	if code != 0 {
+		c.out = appendReset(c.out, id, code)
+		c.kickLocked()
+		c.mu.Unlock()
+		return nil
+	}
+	s.sendWindow = c.peerWindow
+	s.isRecvEnd = f.StreamEnded()
+	c.streams[id] = s
+	c.mu.Unlock()
+	c.accept(s)
+	c.mu.Lock()
+	c.widenLocked(s)
+	c.kickLocked()
+	tell := s.isRecvEnd && s.receiver != nil && !s.isTold
+	if tell {
+		s.isTold = true
+	}
+	c.mu.Unlock()
+	if tell {
+		s.receiver.Closed(io.EOF)
+	}
+	return nil
+}
+
+// checkFields refuses what RFC 9113 8.2.2 and 8.3 forbid and the Framer lets pass.
+func checkFields(f *http2.MetaHeadersFrame) Code {
+	for _, hf := range f.RegularFields() {
+		switch hf.Name {
+		case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade":
+			return http2.ErrCodeProtocol
+		case "te":
+			if hf.Value != "trailers" {
+				return http2.ErrCodeProtocol
+			}
+		}
+	}
+	return 0
+}
+
+func (c *conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
+	n := int64(f.Increment)
+	c.mu.Lock()
+	if f.StreamID == 0 {
+		c.sendWindow += n
+		isOver := c.sendWindow > maxWindow
+		c.wakeLocked()
+		c.mu.Unlock()
+		if isOver {
+			return &ConnError{Code: http2.ErrCodeFlowControl, Reason: "window overflow"}
+		}
+		return nil
+	}
+	s := c.streams[f.StreamID]
+	if s == nil {
+		isIdle := c.isIdleLocked(f.StreamID)
+		c.mu.Unlock()
+		if isIdle {
+			return protocolError("WINDOW_UPDATE on an idle stream")
+		}
+		return nil
+	}
+	s.sendWindow += n
+	isOver := s.sendWindow > maxWindow
+	s.wakeSender()
+	c.mu.Unlock()
+	if isOver {
+		s.Reset(http2.ErrCodeFlowControl)
+	}
+	return nil
+}
+
+func (c *conn) onSettings(f *http2.SettingsFrame) error {
+	if f.IsAck() {
+		return nil
+	}
+	c.mu.Lock()
+	err := f.ForeachSetting(c.applySettingLocked)
+	c.out = appendSettingsAck(c.out)
+	c.kickLocked()
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if !c.sawSettings {
+		c.sawSettings = true
+		close(c.readyc)
+	}
+	c.changed()
+	return nil
+}
+
+func (c *conn) applySettingLocked(set http2.Setting) error {
+	if err := set.Valid(); err != nil {
+		code := http2.ErrCodeProtocol
+		if ce, ok := errors.AsType[http2.ConnectionError](err); ok {
+			code = Code(ce)
+		}
+		return &ConnError{Code: code, Reason: fmt.Sprintf("invalid setting %v", set)}
+	}
+	switch set.ID {
+	case http2.SettingHeaderTableSize:
+		c.henc.SetMaxDynamicTableSize(min(set.Val, 4096))
+	case http2.SettingMaxConcurrentStreams:
+		c.peerStreams = set.Val
+	case http2.SettingMaxFrameSize:
+		c.peerFrame = int(set.Val)
+	case http2.SettingInitialWindowSize:
+		d := int64(set.Val) - c.peerWindow
+		c.peerWindow = int64(set.Val)
+		for _, s := range c.streams {
+			if s.sendWindow += d; s.sendWindow > maxWindow {
+				return &ConnError{Code: http2.ErrCodeFlowControl, Reason: "window overflow"}
+			}
+			s.wakeSender()
+		}
+	}
+	return nil
+}
+
+func (c *conn) onReset(f *http2.RSTStreamFrame) error {
+	c.mu.Lock()
+	s := c.streams[f.StreamID]
+	isIdle := c.isIdleLocked(f.StreamID)
+	c.mu.Unlock()
+	switch {
+	case s != nil:
+		c.endStream(s, &ResetError{Code: f.ErrCode})
+	case isIdle:
+		return protocolError("RST_STREAM on an idle stream")
+	}
+	return nil
+}
+
+func (c *conn) onGoAway(f *http2.GoAwayFrame) error {
+	if f.ErrCode != http2.ErrCodeNo {
+		return &ConnError{Code: f.ErrCode, Reason: string(f.DebugData()), Peer: true}
+	}
+	var lost []*Stream
+	c.mu.Lock()
+	c.isDraining = true
+	for id, s := range c.streams {
+		if c.isClient && id > f.LastStreamID {
+			lost = append(lost, s)
+		}
+	}
+	isIdle := len(c.streams) == 0
+	c.mu.Unlock()
+	for _, s := range lost {
+		c.endStream(s, ErrGoAway)
+	}
+	if isIdle {
+		c.close(ErrGoAway)
+	}
+	c.changed()
+	return nil
+}
+
+// resetID answers a frame that was wrong for one stream.
+func (c *conn) resetID(id uint32, code Code) {
+	c.mu.Lock()
+	s := c.streams[id]
+	if s == nil {
+		if !c.isClient && id%2 == 1 && id > c.lastID {
+			atomic.StoreUint32(&c.lastID, id) // a malformed request used the id up
+		}
+		c.out = appendReset(c.out, id, code)
+		c.kickLocked()
+	}
+	c.mu.Unlock()
+	if s != nil {
+		s.Reset(code)
+	}
+}

@@ -1,0 +1,78 @@
+package pool
+
+import "time"
+
+// writeLoop writes what nobody else does: frames that readLoop or keepLoop
+// appended, and what was appended while another goroutine was in nc.Write.
+func (c *conn) writeLoop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.err == nil {
+		if len(c.out) > 0 && !c.isWriting {
+			c.writeOutLocked()
+			continue
+		}
+		c.isSleeping = true
+		c.mu.Unlock()
+		select {
+		case <-c.kickc:
+		case <-c.donec:
+		}
+		c.mu.Lock()
+		c.isSleeping = false
+	}
+}
+
+// kickLocked makes sure that out gets written: by the goroutine that is writing
+// already, or else by writeLoop.
+func (c *conn) kickLocked() {
+	if len(c.out) > outHardLimit && c.err == nil {
+		c.err = &ConnError{Code: codeCalm, Reason: "answers are not read"}
+		close(c.donec)
+		c.nc.Close()
+		return
+	}
+	if c.isSleeping && !c.isWriting {
+		c.isSleeping = false
+		select {
+		case c.kickc <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// writeOutLocked writes out to the socket, without the lock, and wakes the
+// writers that waited for room. The caller has seen that isWriting is false.
+func (c *conn) writeOutLocked() {
+	p := c.out
+	c.out, c.spare = c.spare[:0], nil
+	c.isWriting = true
+	c.writeSince = time.Now()
+	c.mu.Unlock()
+	_, err := c.nc.Write(p)
+	c.bytesOut.Add(int64(len(p)))
+	c.mu.Lock()
+	c.isWriting = false
+	if cap(p) <= 2*outSoftLimit {
+		c.spare = p[:0]
+	}
+	if err != nil && c.err == nil {
+		c.err = err
+		close(c.donec)
+		c.nc.Close()
+	}
+	c.wakeLocked()
+	if len(c.out) > 0 {
+		c.kickLocked()
+	}
+}
+
+// wakeLocked lets the writers that wait for room in out, or for the
+// connection's window, look again, first come first.
+func (c *conn) wakeLocked() {
+	for i, s := range c.blocked {
+		s.wakeSender()
+		c.blocked[i] = nil
+	}
+	c.blocked = c.blocked[:0]
+}

@@ -1,0 +1,232 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+)
+
+// Server accepts HTTP/2 connections and hands each stream to
+// [ServerConfig.Accept]. Its methods may be called concurrently.
+type Server struct {
+	cfg    ServerConfig
+	ctx    context.Context // ends at Close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu        sync.Mutex // guards all below
+	listeners map[net.Listener]struct{}
+	pending   map[net.Conn]struct{} // in TLS
+	conns     map[*conn]struct{}
+	isClosing bool
+	idlec     chan struct{} // closed when draining and no connection is left
+	bytesIn   int64
+	bytesOut  int64
+}
+
+// NewServer makes a Server; it serves nothing until Serve is called.
+func NewServer(cfg ServerConfig) (*Server, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		cfg: cfg, listeners: make(map[net.Listener]struct{}), pending: make(map[net.Conn]struct{}),
+		conns: make(map[*conn]struct{}), idlec: make(chan struct{}),
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s, nil
+}
+
+// Serve accepts connections on ln until ln fails or the server ends, and then
+// returns ErrClosed or the listener's error. A connection that stalls in its
+// handshake delays no other.
+func (s *Server) Serve(ln net.Listener) error {
+	s.mu.Lock()
+	if s.isClosing {
+		s.mu.Unlock()
+		ln.Close()
+		return ErrClosed
+	}
+	s.listeners[ln] = struct{}{}
+	s.mu.Unlock()
+	defer ln.Close()
+	for delay := time.Duration(0); ; {
+		nc, err := ln.Accept()
+		if err != nil {
+			s.mu.Lock()
+			isClosing := s.isClosing
+			delete(s.listeners, ln)
+			s.mu.Unlock()
+			if isClosing {
+				return ErrClosed
+			}
+			// Out of descriptors, or a connection that died in the queue.
+			if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() || isTemporary(err) {
+				delay = min(max(2*delay, 5*time.Millisecond), time.Second)
+				s.cfg.Logger.Warn("accept failed", "err", err)
+				if !s.pause(delay) {
+					return ErrClosed
+				}
+				s.mu.Lock()
+				s.listeners[ln] = struct{}{}
+				s.mu.Unlock()
+				continue
+			}
+			return err
+		}
+		delay = 0
+		s.mu.Lock()
+		isFull := s.isClosing || s.cfg.MaxConns > 0 && len(s.conns)+len(s.pending) >= s.cfg.MaxConns
+		if !isFull {
+			s.pending[nc] = struct{}{}
+			s.wg.Go(func() { s.serveConn(nc) })
+		}
+		s.mu.Unlock()
+		if isFull {
+			nc.Close()
+		}
+	}
+}
+
+// isTemporary reports whether Accept may work again: the error is of one
+// connection or of a resource, not of the listener.
+func isTemporary(err error) bool {
+	t, ok := errors.AsType[interface {
+		error
+		Temporary() bool
+	}](err)
+	return ok && t.Temporary()
+}
+
+func (s *Server) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-s.ctx.Done():
+		return false
+	}
+}
+
+func (s *Server) serveConn(nc net.Conn) {
+	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.HandshakeTimeout)
+	tc, state, err := handshake(ctx, nc, false, &s.cfg.Common)
+	cancel()
+	if err != nil {
+		s.cfg.Logger.Debug("handshake failed", "addr", nc.RemoteAddr().String(), "err", err)
+		nc.Close()
+		s.mu.Lock()
+		delete(s.pending, nc)
+		s.idleLocked()
+		s.mu.Unlock()
+		return
+	}
+	c := newConn(tc, false, &s.cfg.Common)
+	c.tlsState = state
+	c.accept = s.cfg.Accept
+	s.mu.Lock()
+	delete(s.pending, nc)
+	s.conns[c] = struct{}{}
+	isClosing := s.isClosing
+	s.mu.Unlock()
+	if isClosing {
+		c.close(ErrClosed)
+	}
+	// Until the preface and SETTINGS have come, the handshake's deadline holds.
+	timer := time.AfterFunc(s.cfg.HandshakeTimeout, c.closeUnready)
+	err = c.run()
+	timer.Stop()
+	s.cfg.Logger.Debug("connection ended", "addr", nc.RemoteAddr().String(), "err", err)
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.bytesIn += c.bytesIn.Load()
+	s.bytesOut += c.bytesOut.Load()
+	s.idleLocked()
+	s.mu.Unlock()
+}
+
+// closeUnready closes a connection whose peer has not sent its SETTINGS.
+func (c *conn) closeUnready() {
+	select {
+	case <-c.readyc:
+	default:
+		c.close(errors.New("pool: no SETTINGS in time"))
+	}
+}
+
+func (s *Server) idleLocked() {
+	if s.isClosing && len(s.conns)+len(s.pending) == 0 {
+		select {
+		case <-s.idlec:
+		default:
+			close(s.idlec)
+		}
+	}
+}
+
+// stop closes the listeners and returns the connections.
+func (s *Server) stop() []*conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.isClosing = true
+	for ln := range s.listeners {
+		ln.Close()
+	}
+	conns := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	s.idleLocked()
+	return conns
+}
+
+// Shutdown stops accepting, sends GOAWAY, waits until the open streams have
+// ended or ctx ends, and closes.
+func (s *Server) Shutdown(ctx context.Context) error {
+	for _, c := range s.stop() {
+		c.drain()
+	}
+	select {
+	case <-s.idlec:
+	case <-ctx.Done():
+		s.Close()
+		return context.Cause(ctx)
+	}
+	return s.Close()
+}
+
+// Close stops accepting, ends every stream and connection and waits for the
+// goroutines. The peers see their connections closed.
+func (s *Server) Close() error {
+	conns := s.stop()
+	s.cancel()
+	s.mu.Lock()
+	for nc := range s.pending {
+		nc.Close()
+	}
+	s.mu.Unlock()
+	for _, c := range conns {
+		c.close(ErrClosed)
+	}
+	s.wg.Wait()
+	return nil
+}
+
+// Stats returns the counts.
+func (s *Server) Stats() Stats {
+	s.mu.Lock()
+	conns := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	st := Stats{BytesIn: s.bytesIn, BytesOut: s.bytesOut}
+	s.mu.Unlock()
+	for _, c := range conns {
+		st.add(c)
+	}
+	return st
+}

@@ -1,0 +1,339 @@
+package pool
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/net/http2"
+)
+
+// Receiver takes what a peer sends on a stream as it arrives.
+type Receiver interface {
+	// Receive is called by the connection's reading goroutine with the payload
+	// of each DATA frame where it lies: it must not block, nor keep p. An error
+	// resets the stream, with the code of a [*ResetError] or PROTOCOL_ERROR.
+	Receive(p []byte) error
+	// Closed is called once, after the last Receive: with io.EOF when the peer
+	// ended its side (this end's may go on), else with the reason of the
+	// stream's or connection's end. No lock is held; any goroutine may call it.
+	Closed(err error)
+}
+
+// Stream is one HTTP/2 stream and a net.Conn. Its methods may be called
+// concurrently; concurrent Writes do not interleave within a frame only.
+type Stream struct {
+	// Immutable.
+	c       *conn
+	id      uint32
+	headerc chan struct{} // closed when header is set
+	donec   chan struct{} // closed when the stream is over
+	sendc   chan struct{} // wakes Write, capacity 1
+	recvc   chan struct{} // wakes Read, capacity 1
+	readDL  deadline
+	writeDL deadline
+
+	header Header // the peer's; set before headerc closes
+
+	// Guarded by c.mu.
+	receiver   Receiver // set before the first DATA frame can arrive
+	err        error    // why it is over; io.EOF when both sides ended
+	isTold     bool     // receiver.Closed was or is being called
+	isSendEnd  bool
+	isRecvEnd  bool
+	isAnswered bool // server: a header section was sent
+	sendWindow int64
+	window     int64 // the receive window's size
+	recvWindow int64
+	recvDue    int64
+	buf        []byte // received and not yet read, without a receiver
+	off        int    // what Read has taken of buf
+}
+
+func newStream(c *conn, id uint32, r Receiver) *Stream {
+	return &Stream{
+		c: c, id: id, receiver: r,
+		headerc: make(chan struct{}), donec: make(chan struct{}),
+		sendc: make(chan struct{}, 1), recvc: make(chan struct{}, 1),
+		readDL: makeDeadline(), writeDL: makeDeadline(),
+		window: initialWindow, recvWindow: initialWindow,
+	}
+}
+
+// ID returns the HTTP/2 stream identifier.
+func (s *Stream) ID() uint32 { return s.id }
+
+// Header returns the peer's header section: the request's at a server, the
+// response's at a client.
+func (s *Stream) Header() *Header { return &s.header }
+
+// Done is closed when the stream is over in both directions.
+func (s *Stream) Done() <-chan struct{} { return s.donec }
+
+// TLS returns the state of the connection's TLS, nil in the clear.
+func (s *Stream) TLS() *tls.ConnectionState { return s.c.tlsState }
+
+// LocalAddr returns the connection's local address.
+func (s *Stream) LocalAddr() net.Addr { return s.c.nc.LocalAddr() }
+
+// RemoteAddr returns the connection's remote address.
+func (s *Stream) RemoteAddr() net.Addr { return s.c.nc.RemoteAddr() }
+
+func (s *Stream) hasHeader() bool {
+	select {
+	case <-s.headerc:
+		return true
+	default:
+		return false
+	}
+}
+
+// SetReceiver sets the receiver of an accepted stream; only within
+// [ServerConfig.Accept].
+func (s *Stream) SetReceiver(r Receiver) {
+	s.c.mu.Lock()
+	s.receiver = r
+	s.c.mu.Unlock()
+}
+
+// Respond sends the response's header section; only the first call does. It
+// does not block.
+func (s *Stream) Respond(status int, fields ...Field) error {
+	return s.respond(Header{Status: status, Fields: fields}, "", false)
+}
+
+// Refuse answers a stream that will not be served, with a short text, and ends
+// it. It does not block.
+func (s *Stream) Refuse(status int, text string, fields ...Field) error {
+	h := Header{Status: status, Fields: append([]Field{{Name: "content-type", Value: "text/plain; charset=utf-8"}}, fields...)}
+	return s.respond(h, text, true)
+}
+
+func (s *Stream) respond(h Header, text string, end bool) error {
+	c := s.c
+	c.mu.Lock()
+	if s.err != nil || s.isAnswered {
+		err := s.err
+		c.mu.Unlock()
+		return err
+	}
+	s.isAnswered = true
+	c.hbuf.Reset()
+	encodeHeader(c.henc, &h)
+	c.out = appendHeaders(c.out, s.id, &c.hbuf, end && text == "", c.peerFrame)
+	if end {
+		// A text longer than the windows is cut; the status is what counts.
+		n := max(0, min(int64(len(text)), s.sendWindow, c.sendWindow, int64(c.peerFrame)))
+		if text != "" {
+			c.out = appendData(c.out, s.id, []byte(text[:n]), true)
+			s.sendWindow -= n
+			c.sendWindow -= n
+		}
+		s.isSendEnd = true
+		if !s.isRecvEnd { // RFC 9113 8.1: ask for no more of the request
+			c.out = appendReset(c.out, s.id, http2.ErrCodeNo)
+		}
+	}
+	c.kickLocked()
+	c.mu.Unlock()
+	if end {
+		c.endStream(s, io.EOF)
+	}
+	return nil
+}
+
+// Write sends p within the windows of the stream and the connection, waiting
+// for credit. When no other goroutine writes to the connection, it does so
+// itself before it returns; p is not kept.
+func (s *Stream) Write(p []byte) (int, error) {
+	c := s.c
+	done := 0
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		if err := s.writeErrLocked(); err != nil {
+			return done, err
+		}
+		room := min(int64(len(p)-done), s.sendWindow, c.sendWindow, int64(outSoftLimit-len(c.out)))
+		for room > 0 {
+			n := min(room, int64(c.peerFrame))
+			c.out = appendData(c.out, s.id, p[done:done+int(n)], false)
+			s.sendWindow -= n
+			c.sendWindow -= n
+			done += int(n)
+			room -= n
+		}
+		isSelf := !c.isWriting && len(c.out) > 0 && c.err == nil && !s.writeDL.isSet()
+		if isSelf {
+			c.writeOutLocked()
+		} else if len(c.out) > 0 {
+			c.kickLocked()
+		}
+		if done == len(p) {
+			return done, nil
+		}
+		if isSelf {
+			continue
+		}
+		if s.sendWindow > 0 {
+			c.blocked = append(c.blocked, s)
+		}
+		c.mu.Unlock()
+		select {
+		case <-s.sendc:
+		case <-s.donec:
+		case <-s.writeDL.wait():
+			c.mu.Lock()
+			return done, os.ErrDeadlineExceeded
+		}
+		c.mu.Lock()
+	}
+}
+
+func (s *Stream) writeErrLocked() error {
+	switch {
+	case s.err == io.EOF || s.isSendEnd:
+		return ErrClosed
+	case s.err != nil:
+		return s.err
+	case s.c.err != nil:
+		return s.c.err
+	case s.writeDL.isOver():
+		return os.ErrDeadlineExceeded
+	}
+	return nil
+}
+
+func (s *Stream) wakeSender() { wake(s.sendc) }
+func (s *Stream) wakeReader() { wake(s.recvc) }
+
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Read reads what arrived, waiting for the first byte; io.EOF after the peer
+// ended its side. It must not be used on a stream with a Receiver.
+func (s *Stream) Read(p []byte) (int, error) {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		if s.readDL.isOver() {
+			return 0, os.ErrDeadlineExceeded
+		}
+		if n := copy(p, s.buf[s.off:]); n > 0 {
+			if s.off += n; s.off == len(s.buf) {
+				s.buf, s.off = s.buf[:0], 0
+			}
+			c.creditLocked(s, int64(n))
+			return n, nil
+		}
+		switch {
+		case len(p) == 0:
+			return 0, nil
+		case s.isRecvEnd:
+			return 0, io.EOF
+		case s.err != nil:
+			return 0, s.err
+		}
+		c.mu.Unlock()
+		select {
+		case <-s.recvc:
+		case <-s.donec:
+		case <-s.readDL.wait():
+		}
+		c.mu.Lock()
+	}
+}
+
+// CloseWrite ends this end's side of the stream, after what was written.
+func (s *Stream) CloseWrite() error {
+	c := s.c
+	c.mu.Lock()
+	if s.err != nil || s.isSendEnd {
+		c.mu.Unlock()
+		return nil
+	}
+	s.isSendEnd = true
+	c.out = appendData(c.out, s.id, nil, true)
+	c.kickLocked()
+	isOver := s.isRecvEnd
+	c.mu.Unlock()
+	if isOver {
+		c.endStream(s, io.EOF)
+	}
+	return nil
+}
+
+// Reset ends the stream in both directions with a code.
+func (s *Stream) Reset(code Code) { s.reset(code, &ResetError{Code: code, Local: true}) }
+
+func (s *Stream) reset(code Code, err error) {
+	c := s.c
+	c.mu.Lock()
+	if s.err == nil && c.err == nil {
+		c.out = appendReset(c.out, s.id, code)
+		c.kickLocked()
+	}
+	c.mu.Unlock()
+	c.endStream(s, err)
+}
+
+// Close ends the stream: gracefully where the peer has ended its side, else by
+// a reset with CANCEL.
+func (s *Stream) Close() error {
+	s.CloseWrite()
+	s.c.mu.Lock()
+	isOver := s.err != nil
+	s.c.mu.Unlock()
+	if !isOver {
+		s.reset(http2.ErrCodeCancel, ErrClosed)
+	}
+	return nil
+}
+
+// SetDeadline sets both deadlines of this stream, and of no other.
+func (s *Stream) SetDeadline(t time.Time) error {
+	s.readDL.set(t)
+	s.writeDL.set(t)
+	return nil
+}
+
+// SetReadDeadline bounds Read; the zero time means no bound.
+func (s *Stream) SetReadDeadline(t time.Time) error {
+	s.readDL.set(t)
+	return nil
+}
+
+// SetWriteDeadline bounds Write; the zero time means no bound. A Write under a
+// deadline leaves the socket to the connection's writing goroutine.
+func (s *Stream) SetWriteDeadline(t time.Time) error {
+	s.writeDL.set(t)
+	return nil
+}
+
+// awaitHeader waits for the response's header section.
+func (s *Stream) awaitHeader(ctx context.Context) error {
+	select {
+	case <-s.headerc:
+		return nil
+	case <-s.donec:
+		if s.hasHeader() {
+			return nil
+		}
+		s.c.mu.Lock()
+		defer s.c.mu.Unlock()
+		return s.err
+	case <-ctx.Done():
+		s.Reset(http2.ErrCodeCancel)
+		return context.Cause(ctx)
+	}
+}
+
+var _ net.Conn = (*Stream)(nil)

@@ -70,7 +70,7 @@ func (l Level) String() string {
 }
 
 const (
-	defaultWindow = 256 << 10 // most of the gain of a large window on small bodies, at 1.6 MB for both ends
+	defaultWindow = 256 << 10 // most of the gain of a large window on small bodies
 	minWindow     = 1 << 10   // PROTOCOL section 7
 	maxWindow     = 8 << 20   // PROTOCOL section 7
 )

@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 )
 
-// defaultMemory bounds a process that was not told otherwise: about 160 streams with zstd both ways.
+// defaultMemory bounds a process that was not told otherwise: about 115 streams with zstd both ways.
 const defaultMemory = 256 << 20
 
 // Memory bounds what the contexts of a process hold together. What counts is a fixed cost for each

@@ -18,10 +18,12 @@ const (
 	// flateRatio is the most that DEFLATE can gain: 258 bytes in two bits.
 	flateRatio = 1032
 
+	// flateWindow is the format's, and how many bytes the library holds back at most.
+	flateWindow = 32 << 10
+
 	// flateRest is the most bytes that a right block can leave when all its plain bytes are out: the
-	// rest of the code that ends its last compressed block (15 bits at most), the mark, and one mark
-	// more, which some encoders write.
-	flateRest = 12
+	// rest of the code that ends its last compressed block (15 bits at most) and the mark.
+	flateRest = 8
 )
 
 var errMark = errors.New("no sync flush at the end")
@@ -64,6 +66,7 @@ type flateDecoder struct {
 	br   *bufio.Reader // the library has a fast loop for this type
 	in   feed
 	last [2]byte
+	pos  int // in the window
 }
 
 func newFlateDecoder() *flateDecoder {
@@ -84,8 +87,9 @@ func (d *flateDecoder) decode(dst, src []byte, plain int) ([]byte, error) {
 	dst = slices.Grow(dst, plain)[:n+plain]
 	d.in.b = src
 	err := readExactly(d.r, dst[n:], &d.last)
+	d.pos = (d.pos + plain) % flateWindow
 	rest := d.br.Buffered() + len(d.in.b)
-	if err == nil && rest > flateRest {
+	if err == nil && (rest > flateRest || rest > 0 && d.pos != 0) {
 		err = errLeft
 	}
 	if err == nil {
@@ -99,6 +103,7 @@ func (d *flateDecoder) decode(dst, src []byte, plain int) ([]byte, error) {
 }
 
 func (d *flateDecoder) reset() {
+	d.pos = 0
 	d.br.Reset(&d.in)
 	// A nil dictionary cannot fail.
 	_ = d.r.(flate.Resetter).Reset(d.br, nil)

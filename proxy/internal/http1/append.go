@@ -11,11 +11,11 @@ const (
 	HopKeepAlive                 // Connection: keep-alive, which only HTTP/1.0 clients need
 )
 
-// AppendRequest appends a whole request head. Host comes first, as most clients and servers prefer. The
-// body's length, if it is known, is told by fields.
+// AppendRequest appends a whole request head. Host comes first, where servers look for it. A known length of
+// the body is told by the Content-Length in fields, which is left out with HopChunked.
 func AppendRequest(dst, method, target, authority []byte, fields []Field, hop Hop) []byte {
 	dst = AppendRequestLine(dst, method, target, authority)
-	dst = AppendFields(dst, fields)
+	dst = appendFramed(dst, fields, hop)
 	return AppendEnd(dst, hop)
 }
 
@@ -33,11 +33,24 @@ func AppendRequestLine(dst, method, target, authority []byte) []byte {
 	return append(dst, '\r', '\n')
 }
 
-// AppendResponseHead appends a whole response head.
+// AppendResponseHead appends a whole response head, with AppendRequest's rule for the length.
 func AppendResponseHead(dst []byte, status int, reason []byte, fields []Field, hop Hop) []byte {
 	dst = AppendStatusLine(dst, status, reason)
-	dst = AppendFields(dst, fields)
+	dst = appendFramed(dst, fields, hop)
 	return AppendEnd(dst, hop)
+}
+
+// appendFramed never lets both ways to end a body into one message.
+func appendFramed(dst []byte, fields []Field, hop Hop) []byte {
+	if hop&HopChunked == 0 {
+		return AppendFields(dst, fields)
+	}
+	for i := range fields {
+		if nameOf(fields[i].Name) != nameContentLength {
+			dst = AppendField(dst, fields[i].Name, fields[i].Value)
+		}
+	}
+	return dst
 }
 
 // AppendStatusLine appends the status line, for HTTP/1.1. A nil reason stands for the standard

@@ -9,8 +9,9 @@ import (
 // isToken holds the bytes of tokens (RFC 9110 5.6.2).
 var isToken = byteSet("!#$%&'*+-.^_`|~" + alnum)
 
-// isHost holds the bytes of a reg-name (RFC 3986 3.2.2): unreserved, sub-delims and percent.
-var isHost = byteSet("-._~!$&'()*+,;=%" + alnum)
+// isHost holds the bytes of a reg-name (RFC 3986 3.2.2), unreserved and sub-delims, without percent
+// encoding, which some decode and some do not.
+var isHost = byteSet("-._~!$&'()*+,;=" + alnum)
 
 const alnum = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 

@@ -1,5 +1,7 @@
 package http1
 
+import "bytes"
+
 // RequestHead is a parsed request head. Its slices are parts of the input and die with it. The zero
 // value is ready; used again, it allocates nothing. Not for concurrent use.
 type RequestHead struct {
@@ -35,15 +37,15 @@ func (h *RequestHead) Reset() {
 
 // ParseRequestHead parses the head at the start of p, and returns its length; the body follows. With n = 0 and
 // no error the head is not complete: call again with the same bytes and more. What was searched is
-// remembered in h, so that a slow sender costs no more than a fast one. Errors are *Error.
+// remembered in h, so that a slow sender costs no more than a fast one; a fault in fields that come in
+// pieces may be found only at the end of the head. Errors are *Error.
 func ParseRequestHead(p []byte, h *RequestHead, lim Limits) (n int, err error) {
 	lim = lim.withDefaults()
 	over := len(p) > lim.Head
 	if over {
 		p = p[:lim.Head]
 	}
-	// An unfinished request line that is long enough to be refused is parsed again, at most once.
-	if h.scanned > 0 && !over && (h.lineDone || len(p) <= lim.Line+maxLeading+maxMethod) && !mayEnd(p, h.scanned) {
+	if h.scanned > 0 && !over && !h.mayDecide(p, lim) {
 		h.scanned = len(p)
 		return 0, nil
 	}
@@ -61,6 +63,14 @@ func ParseRequestHead(p []byte, h *RequestHead, lim Limits) (n int, err error) {
 		return 0, e
 	}
 	return n, nil
+}
+
+// mayDecide tells whether parsing p, of which the first h.scanned bytes decided nothing, may now give a result.
+func (h *RequestHead) mayDecide(p []byte, lim Limits) bool {
+	if h.lineDone {
+		return mayEnd(p, h.scanned)
+	}
+	return len(p) > lim.Line+maxLeading+maxMethod || bytes.IndexByte(p[h.scanned:], '\n') >= 0
 }
 
 func (h *RequestHead) parse(p []byte, lim Limits) (int, *Error) {
@@ -147,6 +157,9 @@ func (h *RequestHead) requestLine(p []byte, i int, limit int) (int, *Error) {
 	i = j + 1
 	const version = "HTTP/1.1\r\n"
 	if len(p)-i < len(version) {
+		if bytes.IndexByte(p[i:], '\n') >= 0 {
+			return 0, errRequestLine
+		}
 		return 0, nil
 	}
 	v := p[i : i+len(version)]

@@ -11,12 +11,17 @@ type index struct {
 	dict
 	seed    maphash.Seed
 	buckets []uint32 // index in slots of a chain's first, 0 if empty; the length is a power of two
-	recent  []uint32 // hashes of fields seen and not inserted, each at the place its own low bits say
+	// recent holds hashes of fields seen, each in the set that its low bits say, the newest first.
+	recent *[recentSets][recentWays]uint32
 }
 
-// recentSize: with two values that never repeat in a request, a field that returns within some 500
-// requests is still known. 4 KiB, taken when the first field is sent.
-const recentSize = 1024
+// With two values that never repeat in a request, a field that returns within some 500 requests is
+// still known. A set has several ways because two fields of every request that pushed each
+// other out would never be inserted. 4 KiB, taken when the first field is sent.
+const (
+	recentSets = 256
+	recentWays = 4
+)
 
 func (x *index) hash(f *Field) uint64 {
 	return maphash.Bytes(x.seed, f.Name)*0x9e3779b97f4a7c15 + maphash.Bytes(x.seed, f.Value)
@@ -45,14 +50,17 @@ func (x *index) lookup(h uint64, f *Field) uint32 {
 // push out those that do, and cost an allocation at both ends each.
 func (x *index) isRepeated(h uint64) bool {
 	if x.recent == nil {
-		x.recent = make([]uint32, recentSize)
+		x.recent = new([recentSets][recentWays]uint32)
 	}
 	h32 := uint32(h>>32) | 1<<31 // never 0, which is an empty place
-	at := &x.recent[h32%recentSize]
-	if *at == h32 {
-		return true
+	set := &x.recent[h32%recentSets]
+	for _, seen := range set {
+		if seen == h32 {
+			return true
+		}
 	}
-	*at = h32
+	copy(set[1:], set[:recentWays-1])
+	set[0] = h32
 	return false
 }
 

@@ -70,6 +70,12 @@ func dumpFields(s *strings.Builder, prefix string, fields []Field) {
 	}
 }
 
+func fieldText(f *Field) string {
+	var s strings.Builder
+	dumpFields(&s, "", []Field{*f})
+	return s.String()
+}
+
 func dumpBody(s *strings.Builder, kind Body, isRaw bool, p []byte) {
 	switch {
 	case kind == BodyFollows:

@@ -253,6 +253,12 @@ func (c *conn) onResponse(s *Stream, f *http2.MetaHeadersFrame) {
 		return
 	}
 	s.header = h
+	if o, ok := s.receiver.(Opener); ok && h.Status == 200 {
+		if err := o.Opened(s); err != nil {
+			c.resetError(s, err)
+			return
+		}
+	}
 	close(s.headerc)
 	if f.StreamEnded() {
 		c.recvEnd(s)

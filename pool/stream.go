@@ -23,6 +23,15 @@ type Receiver interface {
 	Closed(err error)
 }
 
+// Opener is a [Receiver] of a client's stream that wants the answer first.
+type Opener interface {
+	Receiver
+	// Opened is called by the reading goroutine with the response's header
+	// section when its status is 200, before the first Receive and before Open
+	// returns. It must not block; an error resets the stream and is Open's.
+	Opened(s *Stream) error
+}
+
 // Stream is one HTTP/2 stream and a net.Conn. Its methods may be called
 // concurrently; concurrent Writes do not interleave within a frame only.
 type Stream struct {

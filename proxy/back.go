@@ -1,0 +1,201 @@
+package proxy
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+
+	"github.com/h2tp/h2tp/pool"
+	"github.com/h2tp/h2tp/proxy/internal/rawconn"
+)
+
+// Back accepts the hop, unpacks exchanges and dispatches them to its
+// destinations, or to a Go handler. Its methods may be called concurrently.
+type Back struct {
+	cfg   Config
+	route *route
+	srv   *pool.Server
+
+	mu         sync.Mutex // guards all below
+	streams    map[*backStream]struct{}
+	isDraining bool
+	wg         sync.WaitGroup // the streams' flushLoops and watchLoops
+}
+
+// NewBack makes a Back. With Config.ListenTLS it serves h2tp, with
+// Config.Cleartext h2tpc; one of them must be set.
+func NewBack(cfg Config) (*Back, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if cfg.ListenTLS == nil && !cfg.Cleartext {
+		return nil, errors.New("proxy: a back needs ListenTLS or Cleartext")
+	}
+	b := &Back{cfg: cfg, streams: make(map[*backStream]struct{})}
+	b.cfg.Prefix = strings.TrimRight(b.cfg.Prefix, "/")
+	if b.srv, err = pool.NewServer(pool.ServerConfig{
+		Common: pool.Common{
+			TLS: cfg.ListenTLS, Cleartext: cfg.ListenTLS == nil, Logger: cfg.Logger,
+			PingPeriod: cfg.PingPeriod, PingTimeout: cfg.PingTimeout,
+		},
+		Accept: b.accept,
+	}); err != nil {
+		return nil, err
+	}
+	if b.route, err = newRouteTo(&b.cfg); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// newRouteTo makes a route with the destinations of a configuration.
+func newRouteTo(cfg *Config) (*route, error) {
+	r := newRoute(&cfg.Limits, cfg.Logger)
+	if cfg.Handler != nil {
+		r.dests = append(r.dests, newHandlerOut(r, cfg))
+	}
+	for _, to := range cfg.To {
+		end, err := parseEndpoint(to)
+		if err != nil {
+			r.close()
+			return nil, err
+		}
+		if end.isHop {
+			p, err := newPeer(r, cfg, end)
+			if err != nil {
+				r.close()
+				return nil, err
+			}
+			r.dests = append(r.dests, p)
+			continue
+		}
+		r.dests = append(r.dests, newUpstream(r, cfg, end))
+	}
+	r.run()
+	return r, nil
+}
+
+// Serve accepts the hop's connections on ln until Shutdown or Close, and then
+// returns ErrClosed.
+func (b *Back) Serve(ln net.Listener) error {
+	if err := b.srv.Serve(rawListener{ln}); !errors.Is(err, pool.ErrClosed) {
+		return err
+	}
+	return ErrClosed
+}
+
+// rawListener makes the accepted connections do their I/O raw.
+type rawListener struct{ net.Listener }
+
+func (l rawListener) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return rawconn.Wrap(nc), nil
+}
+
+// accept answers a stream that a front opens.
+func (b *Back) accept(s *pool.Stream) {
+	h := s.Header()
+	path, ok := strings.CutPrefix(h.Path, b.cfg.Prefix)
+	if !ok || path != pathBatch && path != pathReady && path != pathBulk {
+		s.Refuse(404, "not found\n")
+		return
+	}
+	if h.Method != "POST" {
+		s.Refuse(405, "method not allowed\n", pool.Field{Name: "allow", Value: "POST"})
+		return
+	}
+	if path != pathBatch {
+		s.Refuse(421, "unknown session\n", pool.Field{Name: "h2tp-error", Value: "session"})
+		return
+	}
+	theirs, err := parseTerms(h)
+	if errors.Is(err, errVersion) {
+		s.Refuse(400, "no common version\n", pool.Field{Name: "h2tp-error", Value: "version"}, pool.Field{Name: "h2tp-version", Value: version})
+		return
+	}
+	if err != nil {
+		s.Refuse(400, "bad fields\n", pool.Field{Name: "h2tp-error", Value: "fields"})
+		b.cfg.Logger.Warn("front refused", "addr", s.RemoteAddr().String(), "err", err)
+		return
+	}
+	own := ownTerms()
+	if b.cfg.Memory.Used() > b.cfg.Memory.Limit()*9/10 {
+		own.codecs = lightCodecs
+	}
+	bs := newBackStream(b, s, own, theirs)
+	b.mu.Lock()
+	isDraining := b.isDraining
+	if !isDraining {
+		b.streams[bs] = struct{}{}
+		b.wg.Go(bs.flushLoop)
+		b.wg.Go(bs.watchLoop)
+	}
+	b.mu.Unlock()
+	if isDraining {
+		s.Refuse(503, "draining\n", pool.Field{Name: "h2tp-error", Value: "draining"}, pool.Field{Name: "retry-after", Value: "1"})
+		return
+	}
+	var token [16]byte
+	rand.Read(token[:])
+	s.SetReceiver(bs)
+	s.Respond(200, append(own.fields(), pool.Field{Name: "h2tp-session", Value: hex.EncodeToString(token[:]), Sensitive: true})...)
+}
+
+func (b *Back) forget(bs *backStream) {
+	b.mu.Lock()
+	delete(b.streams, bs)
+	b.mu.Unlock()
+}
+
+func (b *Back) list() []*backStream {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	list := make([]*backStream, 0, len(b.streams))
+	for bs := range b.streams {
+		list = append(list, bs)
+	}
+	return list
+}
+
+// Shutdown tells the fronts to send no more, lets what runs finish until ctx
+// ends, and closes.
+func (b *Back) Shutdown(ctx context.Context) error {
+	b.mu.Lock()
+	b.isDraining = true
+	b.mu.Unlock()
+	for _, bs := range b.list() {
+		bs.drain()
+	}
+	err := b.srv.Shutdown(ctx)
+	b.route.shutdown(ctx)
+	b.wg.Wait()
+	return err
+}
+
+// Close ends everything now.
+func (b *Back) Close() error {
+	b.mu.Lock()
+	b.isDraining = true
+	b.mu.Unlock()
+	b.srv.Close()
+	b.route.close()
+	b.wg.Wait()
+	return nil
+}
+
+// Stats returns the counts.
+func (b *Back) Stats() Stats {
+	st := b.route.snapshot()
+	hop := b.srv.Stats()
+	st.HopIn += hop.BytesIn
+	st.HopOut += hop.BytesOut
+	return st
+}

@@ -1,0 +1,237 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/h2tp/h2tp/proxy/internal/http1"
+	"github.com/h2tp/h2tp/proxy/internal/wire"
+)
+
+// call is the accepting half of the Go API: one request of a goroutine that waits.
+type call struct {
+	exchange
+	f      *Front
+	resp   *fasthttp.Response
+	err    error
+	donec  chan struct{} // capacity 1
+	fields []wire.Field
+	edit   hygiene
+	timer  *time.Timer
+}
+
+var calls = sync.Pool{New: func() any { return &call{donec: make(chan struct{}, 1)} }}
+
+// Do sends req to a destination and fills in resp. It honours Config.Timeout.
+// req is not changed and not kept. Its URI's host is the authority; header names
+// keep the case they have in req. The errors are ErrTimeout, ErrOverloaded,
+// ErrDraining, ErrTooLarge and ErrUpstream, wrapped; a status is not an error.
+// A request is sent again only as the exchanges of HTTP/1.1 clients are: never
+// a POST that may have been started.
+func (f *Front) Do(req *fasthttp.Request, resp *fasthttp.Response) error {
+	return f.do(req, resp, 0, nil)
+}
+
+// DoTimeout is Do with a bound of its own on the time; the time left goes to the
+// upstream's end with the request. When it returns ErrTimeout, nothing refers to
+// req or resp any more.
+func (f *Front) DoTimeout(req *fasthttp.Request, resp *fasthttp.Response, timeout time.Duration) error {
+	if timeout <= 0 {
+		return ErrTimeout
+	}
+	return f.do(req, resp, timeout, nil)
+}
+
+// DoDeadline is DoTimeout until a point in time. With PendingRequests it makes
+// Front a fasthttp.BalancingClient.
+func (f *Front) DoDeadline(req *fasthttp.Request, resp *fasthttp.Response, deadline time.Time) error {
+	return f.DoTimeout(req, resp, time.Until(deadline))
+}
+
+// PendingRequests is the number of exchanges in flight.
+func (f *Front) PendingRequests() int { return int(f.route.inflight.Load()) }
+
+// Handle is a fasthttp.RequestHandler that proxies what a fasthttp server
+// received. The client's address is added to X-Forwarded-For; failures are
+// answered as Serve answers them.
+func (f *Front) Handle(ctx *fasthttp.RequestCtx) {
+	err := f.do(&ctx.Request, &ctx.Response, 0, []byte(ctx.RemoteIP().String()))
+	if err == nil {
+		return
+	}
+	status := 502
+	switch {
+	case errors.Is(err, ErrTimeout):
+		status = 504
+	case errors.Is(err, ErrOverloaded), errors.Is(err, ErrDraining):
+		status = 503
+	case errors.Is(err, ErrTooLarge):
+		status = 413
+	case errors.Is(err, errLoop):
+		status = 508
+	}
+	ctx.Error(http1.StatusText(status), status)
+	if status == 503 {
+		ctx.Response.Header.Set("Retry-After", "1")
+	}
+}
+
+var errLoop = errors.New("proxy: loop")
+
+func (f *Front) do(req *fasthttp.Request, resp *fasthttp.Response, timeout time.Duration, addr []byte) error {
+	if f.isDraining.Load() {
+		return ErrDraining
+	}
+	c := calls.Get().(*call)
+	defer c.put()
+	c.reset()
+	c.f, c.resp, c.err, c.sink = f, resp, nil, c
+	if err := c.fill(req, addr); err != nil {
+		return err
+	}
+	c.req.TimeLeft = timeout
+	resp.Reset()
+	f.route.deliver(&c.exchange)
+	if timeout <= 0 {
+		<-c.donec
+		return c.err
+	}
+	if c.timer == nil {
+		c.timer = time.NewTimer(timeout)
+	} else {
+		c.timer.Reset(timeout)
+	}
+	select {
+	case <-c.donec:
+		c.timer.Stop()
+		return c.err
+	case <-c.timer.C:
+	}
+	if !c.cancel() {
+		<-c.donec // the response is being filled in, or a handler of this process runs
+		if c.err == nil {
+			return nil
+		}
+	}
+	return ErrTimeout
+}
+
+func (c *call) put() {
+	c.f, c.resp, c.sink, c.route, c.last = nil, nil, nil, nil, nil
+	c.fields = clearFields(c.fields)
+	c.req = wire.Request{}
+	c.edit.scratch = c.edit.scratch[:0]
+	calls.Put(c)
+}
+
+// fill makes the exchange's request of a fasthttp one; it refers to its memory.
+func (c *call) fill(req *fasthttp.Request, addr []byte) error {
+	r := &c.req
+	r.Method = req.Header.Method()
+	if addr != nil { // as a server received it
+		r.Target, r.Authority = req.Header.RequestURI(), req.Header.Host()
+	} else {
+		r.Target, r.Authority = req.URI().RequestURI(), req.URI().Host()
+	}
+	if !wire.IsToken(r.Method) || !wire.IsTarget(r.Target) || !wire.IsValue(r.Authority) {
+		return errors.New("proxy: request has no valid method, URI or host")
+	}
+	fields := c.fields[:0]
+	var named []byte // what Connection names
+	for name, value := range req.Header.All() {
+		if isName(name, "connection") {
+			named = value
+		}
+		if !http1.IsHopByHop(name) && !isContentLength(name) && http1.IsValidField(name, value) {
+			fields = append(fields, wire.Field{Name: name, Value: value})
+		}
+	}
+	if len(named) > 0 {
+		fields = dropNamed(fields, named)
+	}
+	if addr != nil {
+		fields = c.edit.forwarded(fields, addr)
+	}
+	fields, ok := c.edit.via(fields, "1.1 ", c.f.route.via)
+	c.fields, r.Fields = fields, fields
+	if !ok {
+		return errLoop
+	}
+	body := req.Body()
+	r.BodyKind, r.Body, r.RawBody = wire.BodyNone, nil, false
+	if len(body) > c.f.cfg.MaxBody {
+		return ErrTooLarge
+	}
+	if len(body) > 0 || req.Header.ContentLength() == 0 && !isSafeMethod(r.Method) {
+		r.BodyKind, r.Body = wire.BodyWhole, body
+		r.RawBody = len(body) > 256 && isCompressed(fields)
+	}
+	return nil
+}
+
+func isName(name []byte, lower string) bool {
+	return len(name) == len(lower) && bytes.EqualFold(name, []byte(lower))
+}
+
+// dropNamed removes the fields that a Connection value names.
+func dropNamed(fields []wire.Field, named []byte) []wire.Field {
+	for token := range bytes.SplitSeq(named, []byte(",")) {
+		token = bytes.TrimSpace(token)
+		keep := fields[:0]
+		for _, f := range fields {
+			if !bytes.EqualFold(f.Name, token) {
+				keep = append(keep, f)
+			}
+		}
+		fields = keep
+	}
+	return fields
+}
+
+// respond implements sink: it fills in resp and wakes the goroutine.
+func (c *call) respond(_ *exchange, resp *wire.Response) {
+	if resp.Status < 200 {
+		return
+	}
+	to := c.resp
+	to.Header.DisableNormalizing()
+	to.Header.SetNoDefaultContentType(true)
+	to.SetStatusCode(resp.Status)
+	if resp.Reason != nil {
+		to.Header.SetStatusMessage(resp.Reason)
+	}
+	isHead := string(c.req.Method) == "HEAD"
+	for i := range resp.Fields {
+		f := &resp.Fields[i]
+		if !isContentLength(f.Name) || isHead {
+			to.Header.AddBytesKV(f.Name, f.Value)
+		}
+	}
+	for i := range resp.Trailers {
+		to.Header.AddBytesKV(resp.Trailers[i].Name, resp.Trailers[i].Value)
+	}
+	if isHead {
+		to.SkipBody = true
+	} else {
+		to.SetBody(resp.Body)
+	}
+	c.donec <- struct{}{}
+}
+
+// fail implements sink.
+func (c *call) fail(_ *exchange, f failure) {
+	c.err = f.asError()
+	c.donec <- struct{}{}
+}
+
+// dropped implements sink: the call was cancelled.
+func (c *call) dropped(*exchange) {
+	c.err = ErrTimeout
+	c.donec <- struct{}{}
+}
+
+var _ fasthttp.BalancingClient = (*Front)(nil)

@@ -1,0 +1,520 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/h2tp/h2tp/proxy/internal/http1"
+	"github.com/h2tp/h2tp/proxy/internal/rawconn"
+	"github.com/h2tp/h2tp/proxy/internal/wire"
+)
+
+// input is what has been read of a request, and the request parsed from it. A
+// connection has one while a request comes or runs, and none while it is idle.
+type input struct {
+	b    []byte
+	head http1.RequestHead
+	body bodyReader
+	edit hygiene
+}
+
+var inputs = sync.Pool{New: func() any { return &input{b: make([]byte, 0, inputSize)} }}
+
+func (in *input) put() {
+	in.head.Reset()
+	in.edit.scratch = in.edit.scratch[:0]
+	if cap(in.b) > keepBuffer || cap(in.body.body) > keepBuffer {
+		return
+	}
+	in.b = in.b[:0]
+	inputs.Put(in)
+}
+
+// What a client's connection is doing, for the front's sweep.
+const (
+	stateIdle    int32 = iota // waits for a request
+	stateReading              // a request has begun to come
+	stateRunning              // an exchange runs or its response is being written
+)
+
+// clientConn is the HTTP/1.1 accepting half of one connection. serveLoop reads
+// requests; the response is written by whoever brings it, and what the socket
+// does not take at once by restLoop. While an exchange runs serveLoop reads on, so
+// that a client that leaves is noticed at once.
+type clientConn struct {
+	// Immutable.
+	f    *Front
+	nc   net.Conn
+	raw  *rawconn.Conn // nc, where it can do raw I/O
+	addr []byte        // the client's IP address
+
+	state atomic.Int32
+	since atomic.Int64 // when state began, on the route's clock
+
+	timed atomic.Bool // ReadTimeout is over
+
+	// Owned by serveLoop.
+	next *input // what is being read; nil while nothing is
+
+	ex     exchange // the one exchange that may run
+	isHead bool     // its method is HEAD
+	minor  int      // its HTTP/1 minor version
+	isKA10 bool
+
+	mu        sync.Mutex // guards all below
+	cur       *input     // what the running exchange was parsed from
+	isRunning bool
+	mustClose bool // after the running exchange
+	isWaiting bool // serveLoop waits on idlec
+	isClosed  bool
+	isResting bool   // restLoop runs
+	rest      []byte // what it has to write
+	isLast    bool   // and then the exchange is over
+	idlec     chan struct{}
+}
+
+func newClientConn(f *Front, nc net.Conn) *clientConn {
+	c := &clientConn{f: f, nc: nc, idlec: make(chan struct{}, 1)}
+	c.raw, _ = nc.(*rawconn.Conn)
+	if host, _, err := net.SplitHostPort(nc.RemoteAddr().String()); err == nil {
+		c.addr = []byte(host)
+	} else {
+		c.addr = []byte("unknown")
+	}
+	c.ex.sink = c
+	return c
+}
+
+// Acquire implements rawconn.Buffers: room for a read.
+func (c *clientConn) Acquire() []byte {
+	if c.next == nil {
+		c.next = inputs.Get().(*input)
+	}
+	in := c.next
+	in.b = grow(in.b, inputSize/4)
+	return in.b[len(in.b):cap(in.b)]
+}
+
+// Release implements rawconn.Buffers: the read found nothing.
+func (c *clientConn) Release() {
+	if len(c.next.b) == 0 {
+		c.next.put()
+		c.next = nil
+	}
+}
+
+// read reads more into next.
+func (c *clientConn) read() error {
+	var n int
+	var err error
+	if c.raw != nil {
+		n, err = c.raw.ReadInto(c)
+	} else {
+		n, err = c.nc.Read(c.Acquire())
+		if n == 0 {
+			c.Release()
+		}
+	}
+	if n > 0 {
+		c.next.b = c.next.b[:len(c.next.b)+n]
+		c.f.route.stats.clientIn.Add(int64(n))
+		return nil
+	}
+	if err == nil {
+		err = io.ErrNoProgress
+	}
+	return err
+}
+
+func (c *clientConn) setState(s int32) {
+	c.state.Store(s)
+	c.since.Store(int64(c.f.route.now()))
+}
+
+// serveLoop serves the connection until it ends.
+func (c *clientConn) serveLoop() {
+	defer c.f.forget(c)
+	c.setState(stateIdle)
+	for {
+		n, err := c.readRequest()
+		if err != nil {
+			c.end(err)
+			return
+		}
+		if !c.awaitIdle() {
+			c.end(nil)
+			return
+		}
+		c.start(n)
+	}
+}
+
+// readRequest reads one whole request into next and returns its length.
+func (c *clientConn) readRequest() (int, error) {
+	lim := c.f.lim
+	head := 0
+	for {
+		if in := c.next; in != nil && len(in.b) > 0 {
+			var err error
+			if head, err = http1.ParseRequestHead(in.b, &in.head, lim); err != nil {
+				return 0, err
+			}
+			if head > 0 {
+				break
+			}
+		}
+		if err := c.read(); err != nil {
+			return 0, err
+		}
+		if c.state.Load() == stateIdle {
+			c.setState(stateReading)
+		}
+	}
+	in := c.next
+	h := &in.head
+	if !h.Chunked && h.ContentLength <= 0 {
+		return head, nil
+	}
+	if err := in.body.reset(h.Chunked, h.ContentLength, c.f.cfg.MaxBody, lim); err != nil {
+		return 0, err
+	}
+	return c.readBody(head)
+}
+
+// readBody reads on until the body is whole. The body may move the buffer, so the
+// head is parsed again when it did.
+func (c *clientConn) readBody(head int) (int, error) {
+	in := c.next
+	isTold := !in.head.ExpectContinue
+	start := &in.b[0]
+	for off := 0; ; {
+		n, isDone, err := in.body.take(in.b[head:], off)
+		if err != nil {
+			return 0, err
+		}
+		if in.body.isChunked {
+			off = n
+		}
+		if isDone {
+			if &in.b[0] != start {
+				in.head.Reset()
+				if _, err := http1.ParseRequestHead(in.b, &in.head, c.f.lim); err != nil {
+					return 0, err
+				}
+			}
+			return head + n, nil
+		}
+		if !isTold {
+			// The body is awaited: it is within the limits, and nothing else runs.
+			isTold = true
+			if !c.awaitIdle() {
+				return 0, net.ErrClosed
+			}
+			c.write(continueLine, false)
+		}
+		if err := c.read(); err != nil {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return 0, err
+		}
+	}
+}
+
+var continueLine = []byte("HTTP/1.1 100 Continue\r\n\r\n")
+
+// awaitIdle waits until the exchange before is over, its response handed to the
+// kernel; false when the connection is to end.
+func (c *clientConn) awaitIdle() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.isRunning && !c.isClosed {
+		c.isWaiting = true
+		c.mu.Unlock()
+		<-c.idlec
+		c.mu.Lock()
+	}
+	return !c.isClosed && !c.mustClose
+}
+
+// start begins the exchange that stands in the first n bytes of next.
+func (c *clientConn) start(n int) {
+	in, h := c.next, &c.next.head
+	c.next = nil
+	if n < len(in.b) { // a pipelined request follows
+		c.next = inputs.Get().(*input)
+		c.next.b = append(c.next.b, in.b[n:]...)
+	}
+	c.ex.reset()
+	req := &c.ex.req
+	req.Method, req.Target, req.Authority = h.Method, h.Target, h.Authority
+	req.BodyKind, req.Body, req.RawBody, req.Trailers = wire.BodyNone, nil, false, nil
+	if h.Chunked || h.ContentLength >= 0 {
+		req.BodyKind = wire.BodyWhole
+		switch {
+		case h.Chunked:
+			req.Body, req.Trailers = in.body.body, in.body.chunked.Trailers
+		case h.ContentLength > 0:
+			req.Body = in.b[n-int(h.ContentLength) : n]
+		}
+		req.RawBody = len(req.Body) > 256 && isCompressed(h.Fields)
+	}
+	var isNew bool
+	h.Fields = in.edit.forwarded(h.Fields, c.addr)
+	h.Fields, isNew = in.edit.via(h.Fields, protocols[h.Minor], c.f.route.via)
+	req.Fields = h.Fields
+	c.isHead = string(h.Method) == "HEAD"
+	c.minor, c.isKA10 = h.Minor, h.KeepAlive10
+
+	c.mu.Lock()
+	c.cur = in
+	c.isRunning = true
+	c.mustClose = h.Close
+	c.mu.Unlock()
+	c.setState(stateRunning)
+	if !isNew {
+		c.fail(&c.ex, failure{code: wire.CodeLoop})
+		return
+	}
+	c.f.route.deliver(&c.ex)
+}
+
+var protocols = [2]string{"1.0 ", "1.1 "}
+
+// end answers what can be answered, ends what runs, and closes. It is called by
+// serveLoop when it can read no more requests.
+func (c *clientConn) end(err error) {
+	if c.next != nil {
+		defer func() { c.next.put() }()
+	}
+	he, isBad := errors.AsType[*http1.Error](err)
+	if isBad || c.timed.Load() {
+		// What was asked before is answered first; then say what is wrong with this.
+		if c.awaitIdle() {
+			status, text := 408, "request timeout"
+			if isBad {
+				status, text = he.Status, he.Msg
+			}
+			c.f.log.Debug("bad request", "addr", string(c.addr), "status", status, "err", text)
+			c.refuse(status, text)
+		}
+	}
+	c.mu.Lock()
+	c.isClosed = true
+	isRunning := c.isRunning
+	c.mu.Unlock()
+	c.nc.Close()
+	if isRunning && c.ex.cancel() {
+		c.over()
+	}
+}
+
+// refuse writes an error and waits a little for the client to read it: closing
+// with input unread would reset the connection under it.
+func (c *clientConn) refuse(status int, text string) {
+	o := getOutput()
+	defer o.put()
+	o.b = http1.AppendStatusLine(o.b, status, nil)
+	o.b = http1.AppendField(o.b, "Content-Type", "text/plain; charset=utf-8")
+	o.b = appendLength(o.b, len(text)+1)
+	o.b = http1.AppendEnd(o.b, http1.HopClose)
+	o.b = append(append(o.b, text...), '\n')
+	c.nc.SetDeadline(time.Now().Add(time.Second))
+	n, err := c.nc.Write(o.b)
+	c.f.route.stats.clientOut.Add(int64(n))
+	if cw, ok := c.nc.(interface{ CloseWrite() error }); ok && err == nil {
+		cw.CloseWrite()
+		var trash [4096]byte
+		for left := 1 << 20; left > 0; {
+			n, err := c.nc.Read(trash[:])
+			if err != nil {
+				break
+			}
+			left -= n
+		}
+	}
+}
+
+// over notes that the exchange is over: its input is given back, and serveLoop
+// goes on.
+func (c *clientConn) over() {
+	c.mu.Lock()
+	c.ex.req = wire.Request{}
+	if c.cur != nil {
+		c.cur.put()
+		c.cur = nil
+	}
+	c.mustClose = c.mustClose || c.isClosed || c.f.isDraining.Load()
+	mustClose := c.mustClose
+	c.setState(stateIdle)
+	c.isRunning = false
+	if c.isWaiting {
+		c.isWaiting = false
+		c.idlec <- struct{}{}
+	}
+	c.mu.Unlock()
+	if mustClose {
+		c.nc.Close()
+	}
+}
+
+// respond implements sink.
+func (c *clientConn) respond(_ *exchange, resp *wire.Response) {
+	isFinal := resp.Status >= 200
+	if !isFinal && (c.minor == 0 || resp.Status == 100) {
+		return // RFC 9110 15.2: not for HTTP/1.0; and 100 was said here already
+	}
+	var hop http1.Hop
+	if isFinal {
+		hop = c.hop()
+	}
+	o := getOutput()
+	o.b = appendResponse(o.b, resp, c.isHead, c.minor, hop)
+	c.write(o.b, isFinal)
+	o.put()
+}
+
+// hop decides whether the connection goes on, and how the client is told.
+func (c *clientConn) hop() http1.Hop {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.f.isDraining.Load() {
+		c.mustClose = true
+	}
+	switch {
+	case c.mustClose:
+		return http1.HopClose
+	case c.isKA10:
+		return http1.HopKeepAlive
+	}
+	return 0
+}
+
+// fail implements sink.
+func (c *clientConn) fail(_ *exchange, f failure) {
+	status, token := statusOf(f)
+	if f.err != nil {
+		c.f.log.Debug("exchange failed", "status", status, "why", token, "err", f.err)
+	}
+	o := getOutput()
+	o.b = http1.AppendStatusLine(o.b, status, nil)
+	o.b = http1.AppendField(o.b, "Content-Type", "text/plain; charset=utf-8")
+	if status == 503 {
+		o.b = append(o.b, "Retry-After: "...)
+		o.b = strconv.AppendUint(o.b, uint64(f.retryAfter()), 10)
+		o.b = append(o.b, '\r', '\n')
+	}
+	text := http1.StatusText(status)
+	o.b = appendLength(o.b, len(text)+1)
+	o.b = http1.AppendEnd(o.b, c.hop())
+	if !c.isHead {
+		o.b = append(append(o.b, text...), '\n')
+	}
+	c.write(o.b, true)
+	o.put()
+}
+
+// dropped implements sink.
+func (c *clientConn) dropped(*exchange) { c.over() }
+
+// write hands p to the kernel, as far as it takes it at once, and the rest to
+// restLoop; p is not kept. With isLast the exchange is over after it.
+func (c *clientConn) write(p []byte, isLast bool) {
+	c.mu.Lock()
+	if c.isResting { // behind what is waiting
+		c.rest = append(c.rest, p...)
+		c.isLast = c.isLast || isLast
+		c.mu.Unlock()
+		return
+	}
+	isClosed := c.isClosed
+	c.mu.Unlock()
+	n := 0
+	var err error
+	if isClosed {
+		err = net.ErrClosed
+	} else if c.raw != nil {
+		n, err = c.raw.TryWrite(p)
+		c.f.route.stats.clientOut.Add(int64(n))
+	}
+	switch {
+	case err != nil:
+		c.mu.Lock()
+		c.isClosed = true
+		c.mu.Unlock()
+		c.nc.Close()
+		if isLast {
+			c.over()
+		}
+	case n == len(p):
+		if isLast {
+			c.over()
+		}
+	default:
+		c.mu.Lock()
+		c.rest = append([]byte(nil), p[n:]...)
+		c.isResting, c.isLast = true, isLast
+		c.mu.Unlock()
+		c.f.wg.Go(c.restLoop)
+	}
+}
+
+// restLoop writes what the socket did not take at once. It ends when nothing is
+// left, or when the client takes nothing for WriteTimeout.
+func (c *clientConn) restLoop() {
+	for {
+		c.mu.Lock()
+		p := c.rest
+		c.rest = nil
+		isLast := c.isLast
+		if len(p) == 0 {
+			c.isResting = false
+			c.mu.Unlock()
+			c.nc.SetWriteDeadline(time.Time{})
+			if isLast {
+				c.over()
+			}
+			return
+		}
+		c.mu.Unlock()
+		for len(p) > 0 {
+			c.nc.SetWriteDeadline(time.Now().Add(c.f.cfg.WriteTimeout))
+			n, err := c.nc.Write(p[:min(len(p), 64<<10)])
+			c.f.route.stats.clientOut.Add(int64(n))
+			if err != nil {
+				c.mu.Lock()
+				c.isClosed, c.isResting, c.rest = true, false, nil
+				isLast = c.isLast
+				c.mu.Unlock()
+				c.nc.Close()
+				if isLast {
+					c.over()
+				}
+				return
+			}
+			p = p[n:]
+		}
+	}
+}
+
+// sweep closes the connection if it has been idle, or sending one request, for
+// too long.
+func (c *clientConn) sweep(now time.Duration) {
+	age := now - time.Duration(c.since.Load())
+	switch c.state.Load() {
+	case stateIdle:
+		if age >= c.f.idle {
+			c.nc.Close()
+		}
+	case stateReading:
+		if c.f.cfg.ReadTimeout > 0 && age >= c.f.cfg.ReadTimeout {
+			c.timed.Store(true)
+			c.nc.SetReadDeadline(time.Unix(1, 0)) // serveLoop answers 408
+		}
+	}
+}

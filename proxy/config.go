@@ -1,0 +1,198 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/h2tp/h2tp/compress"
+)
+
+// Limits bounds what one front or back does at once, and for how long.
+type Limits struct {
+	// MaxExchanges bounds the exchanges in flight; one more is answered 503 with
+	// Retry-After. If zero, 10000 is used. If negative, there is no bound.
+	MaxExchanges int
+	// MaxBody bounds a request's and a response's body, whole in memory, in
+	// bytes: 413 and 502 beyond. If zero, 4 MiB is used; at most 7 MiB.
+	MaxBody int
+	// MaxHead bounds a request's or response's head in bytes: 431 and 502
+	// beyond. If zero, 64 KiB is used.
+	MaxHead int
+	// Timeout bounds an exchange from the whole request to the whole response:
+	// 504 beyond, to within 100 ms. If zero, 60 s is used. If negative, there is
+	// no bound.
+	Timeout time.Duration
+	// ConnectTimeout bounds one dial. If zero, 5 s is used.
+	ConnectTimeout time.Duration
+	// QueueTimeout bounds how long an exchange waits while there is no connection
+	// to a peer: 502 beyond, to within 100 ms. If zero, 1 s is used.
+	QueueTimeout time.Duration
+	// IdleTimeout bounds how long a connection to a client, or to an upstream, stays open
+	// without an exchange. If zero, 75 s is used for clients and 55 s for upstreams.
+	IdleTimeout time.Duration
+	// ReadTimeout bounds how long a client may take to send one request once it
+	// began: 408 beyond. If zero, 30 s is used. If negative, there is no bound.
+	ReadTimeout time.Duration
+	// WriteTimeout bounds how long a client or an upstream may take nothing of
+	// what is written to it. If zero, 30 s is used.
+	WriteTimeout time.Duration
+	// MaxConns bounds the connections of clients; one more is closed. If zero,
+	// 50000 is used. If negative, there is no bound.
+	MaxConns int
+	// MaxUpstreamConns bounds the connections to one upstream; more exchanges
+	// wait for one. If zero, 1024 is used.
+	MaxUpstreamConns int
+}
+
+func (l *Limits) complete() error {
+	def(&l.MaxExchanges, 10000)
+	def(&l.MaxBody, 4<<20)
+	def(&l.MaxHead, 64<<10)
+	def(&l.Timeout, 60*time.Second)
+	def(&l.ConnectTimeout, 5*time.Second)
+	def(&l.QueueTimeout, time.Second)
+	def(&l.ReadTimeout, 30*time.Second)
+	def(&l.WriteTimeout, 30*time.Second)
+	def(&l.MaxConns, 50000)
+	def(&l.MaxUpstreamConns, 1024)
+	switch {
+	case l.MaxBody < 0 || l.MaxBody > 7<<20:
+		return fmt.Errorf("proxy: MaxBody is %d; want 1 to 7 MiB", l.MaxBody)
+	case l.MaxHead < 1<<10 || l.MaxHead > 1<<20:
+		return fmt.Errorf("proxy: MaxHead is %d; want 1 KiB to 1 MiB", l.MaxHead)
+	}
+	return nil
+}
+
+// Hop says how one end of a hop sends, and over what.
+type Hop struct {
+	// Compress is the codec this end sends with; it decodes all. The zero value
+	// is zstd. A peer that cannot hold its context is sent snappy, or none.
+	Compress Codec
+	// BatchDelay is how long a batch waits for more records once it has one. If
+	// zero, a batch leaves as soon as those about to send have joined it.
+	BatchDelay time.Duration
+	// Conns is the number of connections kept to each peer; only a front's. If
+	// zero, 1 is used.
+	Conns int
+	// TLS is the configuration of connections to h2tp:// peers; its ServerName is
+	// set to the peer's host when empty.
+	TLS *tls.Config
+	// Memory bounds the codec contexts of all fronts and backs that share it. If
+	// nil, one of 256 MiB is made.
+	Memory *compress.Memory
+	// PingPeriod and PingTimeout find dead connections and streams; see
+	// pool.Common. If zero, 15 s and 5 s are used.
+	PingPeriod, PingTimeout time.Duration
+	// StreamMaxAge is when a front replaces a batched stream, +-10 %. If zero,
+	// 30 min is used. If negative, it is not.
+	StreamMaxAge time.Duration
+	// Secrets names further fields whose values stay out of the shared
+	// compression context.
+	Secrets []string
+}
+
+// Codec names how a batch is compressed.
+type Codec uint8
+
+const (
+	Zstd Codec = iota
+	Snappy
+	Flate
+	None
+)
+
+var codecIDs = [...]compress.ID{Zstd: compress.Zstd, Snappy: compress.Snappy, Flate: compress.Flate, None: compress.None}
+
+// ParseCodec returns the codec with that name: zstd, snappy, flate or none.
+func ParseCodec(name string) (Codec, error) {
+	for c := range codecIDs {
+		if Codec(c).String() == name {
+			return Codec(c), nil
+		}
+	}
+	return 0, fmt.Errorf("unknown codec %q; want zstd, snappy, flate or none", name)
+}
+
+func (c Codec) String() string {
+	if int(c) >= len(codecIDs) {
+		return "unknown"
+	}
+	return codecIDs[c].String()
+}
+
+func (h *Hop) complete() error {
+	def(&h.Conns, 1)
+	def(&h.PingPeriod, 15*time.Second)
+	def(&h.PingTimeout, 5*time.Second)
+	def(&h.StreamMaxAge, 30*time.Minute)
+	if h.Memory == nil {
+		h.Memory = compress.NewMemory(256 << 20)
+	}
+	switch {
+	case int(h.Compress) >= len(codecIDs):
+		return errors.New("proxy: Compress is not a codec")
+	case h.BatchDelay < 0 || h.BatchDelay > time.Second:
+		return fmt.Errorf("proxy: BatchDelay is %v; want 0 to 1s", h.BatchDelay)
+	case h.Conns < 1 || h.Conns > 64:
+		return fmt.Errorf("proxy: Conns is %d; want 1 to 64", h.Conns)
+	}
+	return nil
+}
+
+// Config configures a [Front] or a [Back]: where its exchanges go, and within
+// what bounds.
+type Config struct {
+	Limits
+	Hop
+	// To names the destinations: http://host:port for an upstream,
+	// h2tp://host:port[/prefix] for a peer over TLS, h2tpc://host:port[/prefix]
+	// for one in the clear. The least loaded one that works is used.
+	To []string
+	// Handler answers exchanges in this process, in place of To.
+	Handler fasthttp.RequestHandler
+	// ListenTLS is a back's configuration for fronts that come by h2tp.
+	ListenTLS *tls.Config
+	// Cleartext lets a back without ListenTLS serve h2tpc.
+	Cleartext bool
+	// Prefix is the path of a back's own h2tp URL.
+	Prefix string
+	// Dial makes the connections to destinations. If nil, TCP is used.
+	Dial func(network, addr string, timeout time.Duration) (net.Conn, error)
+	// Logger takes what an operator should know. If nil, nothing is written.
+	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if err := c.Limits.complete(); err != nil {
+		return c, err
+	}
+	if err := c.Hop.complete(); err != nil {
+		return c, err
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Dial == nil {
+		c.Dial = net.DialTimeout
+	}
+	switch {
+	case len(c.To) == 0 && c.Handler == nil:
+		return c, errors.New("proxy: To is empty")
+	case len(c.To) > 0 && c.Handler != nil:
+		return c, errors.New("proxy: To and Handler are both set")
+	}
+	return c, nil
+}
+
+func def[T int | time.Duration](v *T, d T) {
+	if *v == 0 {
+		*v = d
+	}
+}

@@ -1,0 +1,204 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/h2tp/h2tp/proxy/internal/http1"
+)
+
+// Front accepts HTTP/1.1 and hands exchanges to its destinations: peers, upstreams or a Go
+// handler. It is also a fasthttp client and handler; see Do and Handle. Its
+// methods may be called concurrently.
+type Front struct {
+	cfg   Config
+	route *route
+	log   *slog.Logger
+	lim   http1.Limits
+	idle  time.Duration
+
+	isDraining atomic.Bool
+	donec      chan struct{} // closed by Shutdown and Close
+	once       sync.Once
+	wg         sync.WaitGroup // serveLoops, restLoops, the sweep
+
+	mu        sync.Mutex // guards all below
+	listeners map[net.Listener]struct{}
+	conns     map[*clientConn]struct{}
+	idlec     chan struct{} // closed when draining and no connection is left
+	calls     atomic.Int64
+}
+
+// NewFront makes a Front, and begins to connect to its peers.
+func NewFront(cfg Config) (*Front, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	f := &Front{
+		cfg: cfg, log: cfg.Logger, idle: cfg.IdleTimeout,
+		lim:   http1.Limits{Head: cfg.MaxHead, Line: min(cfg.MaxHead, 16<<10)},
+		donec: make(chan struct{}), idlec: make(chan struct{}),
+		listeners: make(map[net.Listener]struct{}), conns: make(map[*clientConn]struct{}),
+	}
+	def(&f.idle, 75*time.Second)
+	if f.route, err = newRouteTo(&f.cfg); err != nil {
+		return nil, err
+	}
+	f.wg.Go(f.sweepLoop)
+	return f, nil
+}
+
+// Serve accepts HTTP/1.1 on ln until Shutdown or Close, and then returns
+// ErrClosed.
+func (f *Front) Serve(ln net.Listener) error {
+	ln = rawListener{ln}
+	f.mu.Lock()
+	if f.isDraining.Load() {
+		f.mu.Unlock()
+		ln.Close()
+		return ErrClosed
+	}
+	f.listeners[ln] = struct{}{}
+	f.mu.Unlock()
+	defer ln.Close()
+	delay := time.Duration(0)
+	for {
+		nc, err := ln.Accept()
+		if err != nil {
+			if f.isDraining.Load() {
+				return ErrClosed
+			}
+			if t, ok := errors.AsType[interface {
+				error
+				Temporary() bool
+			}](err); ok && t.Temporary() { // out of descriptors, say
+				delay = min(max(2*delay, 5*time.Millisecond), time.Second)
+				f.log.Warn("accept failed", "err", err)
+				timer := time.NewTimer(delay)
+				select {
+				case <-timer.C:
+				case <-f.donec:
+				}
+				timer.Stop()
+				continue
+			}
+			return err
+		}
+		delay = 0
+		c := newClientConn(f, nc)
+		f.mu.Lock()
+		isFull := f.isDraining.Load() || f.cfg.MaxConns > 0 && len(f.conns) >= f.cfg.MaxConns
+		if !isFull {
+			f.conns[c] = struct{}{}
+			f.wg.Go(c.serveLoop)
+		}
+		f.mu.Unlock()
+		if isFull {
+			nc.Close()
+		}
+	}
+}
+
+func (f *Front) forget(c *clientConn) {
+	f.mu.Lock()
+	delete(f.conns, c)
+	f.idleLocked()
+	f.mu.Unlock()
+}
+
+func (f *Front) idleLocked() {
+	if f.isDraining.Load() && len(f.conns) == 0 {
+		select {
+		case <-f.idlec:
+		default:
+			close(f.idlec)
+		}
+	}
+}
+
+func (f *Front) list() []*clientConn {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	list := make([]*clientConn, 0, len(f.conns))
+	for c := range f.conns {
+		list = append(list, c)
+	}
+	return list
+}
+
+// sweepLoop closes the connections that are idle or slow, and while draining
+// those that become idle.
+func (f *Front) sweepLoop() {
+	ticker := time.NewTicker(min(max(f.idle/10, 10*time.Millisecond), time.Second))
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-f.donec:
+			return
+		}
+		now := f.route.now()
+		for _, c := range f.list() {
+			c.sweep(now)
+		}
+	}
+}
+
+// stop closes the listeners.
+func (f *Front) stop() {
+	f.isDraining.Store(true)
+	f.once.Do(func() { close(f.donec) })
+	f.mu.Lock()
+	for ln := range f.listeners {
+		ln.Close()
+	}
+	f.idleLocked()
+	f.mu.Unlock()
+}
+
+// Shutdown stops accepting, closes idle connections, lets what runs finish until
+// ctx ends (each response then says Connection: close), and closes.
+func (f *Front) Shutdown(ctx context.Context) error {
+	f.stop()
+	for _, c := range f.list() {
+		if c.state.Load() == stateIdle {
+			c.nc.Close()
+		}
+	}
+	var err error
+	select {
+	case <-f.idlec:
+		f.route.shutdown(ctx)
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	f.Close()
+	return err
+}
+
+// Close ends everything now.
+func (f *Front) Close() error {
+	f.stop()
+	for _, c := range f.list() {
+		c.mu.Lock()
+		c.isClosed = true
+		if c.isWaiting {
+			c.isWaiting = false
+			c.idlec <- struct{}{}
+		}
+		c.mu.Unlock()
+		c.nc.Close()
+	}
+	f.route.close()
+	f.wg.Wait()
+	return nil
+}
+
+// Stats returns the counts.
+func (f *Front) Stats() Stats { return f.route.snapshot() }

@@ -1,0 +1,210 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/h2tp/h2tp/proxy/internal/http1"
+	"github.com/h2tp/h2tp/proxy/internal/wire"
+)
+
+// handlerOut is the delivering half that calls a Go handler in this process. Each
+// running handler has a goroutine; the one that became idle last takes the next
+// exchange, and no more are kept than were busy at once.
+type handlerOut struct {
+	route   *route
+	cfg     *Config
+	handler fasthttp.RequestHandler
+	here    station
+	wg      sync.WaitGroup
+	running atomic.Int64
+
+	mu       sync.Mutex // guards all below
+	free     []*handlerLoop
+	isClosed bool
+}
+
+// handlerLoop is one goroutine and the RequestCtx it uses again and again.
+type handlerLoop struct {
+	h   *handlerOut
+	exc chan *exchange // capacity 1; closed to end the goroutine
+	ctx *fasthttp.RequestCtx
+
+	resp   wire.Response
+	fields []wire.Field
+}
+
+func newHandlerOut(r *route, cfg *Config) *handlerOut {
+	h := &handlerOut{route: r, cfg: cfg, handler: cfg.Handler}
+	// A handler cannot be stopped; the exchange is let go when it returns.
+	h.here.cancel = func(*exchange) bool { return false }
+	return h
+}
+
+func (h *handlerOut) name() string            { return "handler" }
+func (h *handlerOut) load() int               { return int(h.running.Load()) }
+func (h *handlerOut) isUp(time.Duration) bool { return true }
+
+// sweep has nothing to do: a handler's deadline is its own business, and the
+// accepting half of a pair keeps the exchange's.
+func (h *handlerOut) sweep(time.Duration) {}
+
+func (h *handlerOut) deliver(ex *exchange) {
+	h.running.Add(1)
+	ex.at.Store(&h.here)
+	ex.mayWait = true
+	h.mu.Lock()
+	if h.isClosed {
+		h.mu.Unlock()
+		h.running.Add(-1)
+		ex.fail(failure{code: wire.CodeDraining, isNotStarted: true, err: ErrClosed})
+		return
+	}
+	var l *handlerLoop
+	if n := len(h.free); n > 0 {
+		l = h.free[n-1]
+		h.free[n-1] = nil
+		h.free = h.free[:n-1]
+		h.mu.Unlock()
+	} else {
+		h.mu.Unlock()
+		l = &handlerLoop{h: h, exc: make(chan *exchange, 1)}
+		h.wg.Go(l.loop)
+	}
+	l.exc <- ex
+}
+
+// loop serves exchanges until it is closed.
+func (l *handlerLoop) loop() {
+	for ex := range l.exc {
+		l.serve(ex)
+		h := l.h
+		h.mu.Lock()
+		if h.isClosed {
+			h.mu.Unlock()
+			return
+		}
+		h.free = append(h.free, l)
+		h.mu.Unlock()
+	}
+}
+
+func (l *handlerLoop) serve(ex *exchange) {
+	if l.ctx == nil {
+		l.ctx = new(fasthttp.RequestCtx)
+		l.ctx.Init(&fasthttp.Request{}, nil, nil)
+		l.ctx.Request.Header.DisableNormalizing()
+		l.ctx.Response.Header.DisableNormalizing()
+	}
+	ctx := l.ctx
+	setRequest(&ctx.Request, &ex.req)
+	if err := l.call(ctx); err != nil {
+		l.h.cfg.Logger.Error("handler panicked", "err", err)
+		l.ctx = nil // it may be in use still, or in no state to be
+		l.h.running.Add(-1)
+		ex.fail(failure{code: wire.CodeInternal, err: err})
+		return
+	}
+	resp := &ctx.Response
+	if late := ctx.LastTimeoutErrorResponse(); late != nil {
+		resp, l.ctx = late, nil // the handler goes on with ctx
+	}
+	l.respond(ex, resp)
+	if l.ctx != nil {
+		ctx.ResetUserValues()
+		ctx.Request.Reset()
+		ctx.Response.Reset()
+		ctx.Request.Header.DisableNormalizing()
+		ctx.Response.Header.DisableNormalizing()
+	}
+}
+
+// call runs the handler; its panic is an error, and ends nothing else.
+func (l *handlerLoop) call(ctx *fasthttp.RequestCtx) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+		}
+	}()
+	l.h.handler(ctx)
+	return nil
+}
+
+func (l *handlerLoop) respond(ex *exchange, from *fasthttp.Response) {
+	body := from.Body()
+	l.h.running.Add(-1)
+	if len(body) > l.h.cfg.MaxBody {
+		ex.fail(failure{code: wire.CodeResponseTooLarge, err: ErrTooLarge})
+		return
+	}
+	l.resp = wire.Response{Status: from.StatusCode(), BodyKind: wire.BodyWhole, Body: body}
+	if msg := from.Header.StatusMessage(); len(msg) > 0 && string(msg) != http1.StatusText(l.resp.Status) {
+		l.resp.Reason = msg
+	}
+	if status := l.resp.Status; status == 204 || status == 304 || status < 200 {
+		l.resp.BodyKind, l.resp.Body = wire.BodyNone, nil
+	}
+	fields := l.fields[:0]
+	for name, value := range from.Header.All() {
+		if !http1.IsHopByHop(name) && !isContentLength(name) && http1.IsValidField(name, value) {
+			fields = append(fields, wire.Field{Name: name, Value: value})
+		}
+	}
+	l.resp.Fields = fields
+	l.resp.RawBody = len(body) > 256 && isCompressed(fields)
+	ex.finish(&l.resp)
+	l.fields = clearFields(fields)
+}
+
+// setRequest makes a fasthttp request of an exchange's; the body is not copied.
+func setRequest(to *fasthttp.Request, from *wire.Request) {
+	to.Header.SetMethodBytes(from.Method)
+	to.Header.SetRequestURIBytes(from.Target)
+	to.Header.SetHostBytes(from.Authority)
+	for i := range from.Fields {
+		f := &from.Fields[i]
+		if !isContentLength(f.Name) {
+			to.Header.AddBytesKV(f.Name, f.Value)
+		}
+	}
+	if from.BodyKind == wire.BodyWhole {
+		to.SetBodyRaw(from.Body)
+		to.Header.SetContentLength(len(from.Body))
+	}
+}
+
+func (h *handlerOut) shutdown(ctx context.Context) {
+	ticker := time.NewTicker(sweepPeriod / 10)
+	defer ticker.Stop()
+	for h.running.Load() > 0 {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// close ends the idle goroutines; one whose handler still runs ends with it.
+func (h *handlerOut) close() {
+	h.mu.Lock()
+	isClosed := h.isClosed
+	h.isClosed = true
+	free := h.free
+	h.free = nil
+	h.mu.Unlock()
+	for _, l := range free {
+		close(l.exc)
+	}
+	if !isClosed {
+		h.wg.Wait()
+	}
+}
+
+var _ destination = (*handlerOut)(nil)

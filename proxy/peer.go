@@ -1,0 +1,323 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/h2tp/h2tp/pool"
+	"github.com/h2tp/h2tp/proxy/internal/wire"
+)
+
+// peer is the delivering half that sends exchanges to a back. peerLoop keeps a
+// batched stream open; what comes while there is none waits, within QueueTimeout.
+type peer struct {
+	// Immutable.
+	route  *route
+	cfg    *Config
+	end    endpoint
+	client *pool.Client
+	log    *slog.Logger
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	here   station
+	wakec  chan struct{} // wakes peerLoop, capacity 1
+
+	inflight atomic.Int64
+
+	mu         sync.Mutex // guards all below
+	stream     *peerStream
+	old        map[*peerStream]struct{} // draining
+	waiting    []*exchange
+	isDown     bool  // the last attempt to open a stream failed
+	err        error // why
+	isDraining bool
+	isClosed   bool
+}
+
+func newPeer(r *route, cfg *Config, end endpoint) (*peer, error) {
+	p := &peer{route: r, cfg: cfg, end: end, log: cfg.Logger, old: make(map[*peerStream]struct{}), wakec: make(chan struct{}, 1)}
+	p.here.cancel = p.unqueue
+	pc := pool.ClientConfig{
+		Common: pool.Common{
+			Cleartext: !end.isTLS, PingPeriod: cfg.PingPeriod, PingTimeout: cfg.PingTimeout,
+			Logger: cfg.Logger,
+		},
+		Addr:        end.addr,
+		Conns:       cfg.Conns,
+		DialTimeout: cfg.ConnectTimeout,
+		Dial: func(ctx context.Context) (nc netConn, err error) {
+			return dialRaw(ctx, cfg, end)
+		},
+	}
+	if end.isTLS {
+		if pc.TLS = cfg.TLS; pc.TLS == nil {
+			return nil, fmt.Errorf("proxy: To %q needs TLS", end.url)
+		}
+	}
+	var err error
+	if p.client, err = pool.NewClient(pc); err != nil {
+		return nil, err
+	}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.wg.Go(p.peerLoop)
+	return p, nil
+}
+
+func (p *peer) name() string { return p.end.url }
+func (p *peer) load() int    { return int(p.inflight.Load()) }
+
+func (p *peer) isUp(time.Duration) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stream != nil
+}
+
+// deliver appends the request to the stream's open batch, or to the queue while
+// there is no stream.
+func (p *peer) deliver(ex *exchange) {
+	p.inflight.Add(1)
+	p.mu.Lock()
+	ps := p.stream
+	isClosed := p.isClosed || p.isDraining
+	if ps == nil && !isClosed {
+		ex.at.Store(&p.here)
+		if !ex.isCancelled.Load() {
+			p.waiting = append(p.waiting, ex) // bounded by the route's MaxExchanges
+			p.mu.Unlock()
+			return
+		}
+	}
+	p.mu.Unlock()
+	switch {
+	case isClosed:
+		p.fail(ex, failure{code: wire.CodeDraining, isNotStarted: true, err: ErrDraining})
+	case ps == nil:
+		p.inflight.Add(-1)
+		ex.drop()
+	default:
+		ps.deliver(ex)
+	}
+}
+
+// fail lets go of ex, which is in no table any more.
+func (p *peer) fail(ex *exchange, f failure) {
+	p.inflight.Add(-1)
+	ex.fail(f)
+}
+
+// unqueue is the station of the exchanges that wait.
+func (p *peer) unqueue(ex *exchange) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, x := range p.waiting {
+		if x == ex {
+			p.waiting = append(p.waiting[:i], p.waiting[i+1:]...)
+			p.inflight.Add(-1)
+			return true
+		}
+	}
+	return false
+}
+
+// peerLoop keeps a batched stream: it opens one when there is none, and another
+// in time before the one in use is too old.
+func (p *peer) peerLoop() {
+	backoff := time.Duration(0)
+	for p.ctx.Err() == nil {
+		ps, err := p.open()
+		if err != nil {
+			if p.ctx.Err() != nil {
+				return
+			}
+			p.noteDown(err)
+			backoff = min(max(2*backoff, 50*time.Millisecond), 500*time.Millisecond)
+			p.pause(backoff)
+			continue
+		}
+		backoff = 0
+		p.use(ps)
+		p.await(ps)
+	}
+}
+
+// noteDown logs a peer that cannot be used, once.
+func (p *peer) noteDown(err error) {
+	p.mu.Lock()
+	isNew := !p.isDown && !p.isDraining
+	p.isDown, p.err = true, err
+	p.mu.Unlock()
+	if isNew {
+		p.log.Warn("peer is down", "peer", p.end.url, "err", err)
+	}
+}
+
+// pause waits out a back-off, jittered by +-25 %.
+func (p *peer) pause(d time.Duration) {
+	timer := time.NewTimer(d*3/4 + rand.N(d/2+1))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-p.ctx.Done():
+	}
+}
+
+// await returns when another stream is needed.
+func (p *peer) await(ps *peerStream) {
+	var agec <-chan time.Time
+	if age := p.cfg.StreamMaxAge; age > 0 {
+		timer := time.NewTimer(age*9/10 + rand.N(age/5+1))
+		defer timer.Stop()
+		agec = timer.C
+	}
+	select {
+	case <-ps.gonec:
+	case <-agec:
+	case <-p.ctx.Done():
+	}
+}
+
+// open opens a batched stream; it waits for a connection as long as it takes,
+// within a bound that lets a stuck intermediary be noticed.
+func (p *peer) open() (*peerStream, error) {
+	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.ConnectTimeout+p.cfg.PingTimeout)
+	defer cancel()
+	ps := &peerStream{p: p, gonec: make(chan struct{})}
+	ps.here.cancel = ps.cancel
+	_, err := p.client.Open(ctx, pool.Header{
+		Authority: p.end.host, Path: p.end.prefix + pathBatch, Fields: ownTerms().fields(),
+	}, ps)
+	if se, ok := errors.AsType[*pool.StatusError](err); ok && se.Header.Value("h2tp-error") != "" {
+		err = fmt.Errorf("%w (%s)", err, se.Header.Value("h2tp-error"))
+	}
+	return ps, err
+}
+
+// use makes ps the stream for new exchanges and drains the one before.
+func (p *peer) use(ps *peerStream) {
+	p.wg.Go(ps.flushLoop)
+	p.mu.Lock()
+	before := p.stream
+	p.stream = ps
+	if before != nil {
+		p.old[before] = struct{}{}
+	}
+	p.mu.Unlock()
+	if before != nil {
+		before.drain(^uint32(0), failure{})
+	}
+	select { // it may have died before it came to use
+	case <-ps.gonec:
+		p.forget(ps)
+		return
+	default:
+	}
+	p.mu.Lock()
+	wasDown := p.isDown
+	p.isDown, p.err = false, nil
+	waiting := p.waiting
+	p.waiting = nil
+	isClosing := p.isClosed || p.isDraining
+	p.mu.Unlock()
+	if wasDown {
+		p.log.Info("peer is up", "peer", p.end.url)
+	}
+	for _, ex := range waiting {
+		ps.deliver(ex)
+	}
+	if isClosing {
+		ps.drain(^uint32(0), failure{})
+	}
+}
+
+// forget forgets a stream that is over.
+func (p *peer) forget(ps *peerStream) {
+	p.mu.Lock()
+	if p.stream == ps {
+		p.stream = nil
+	}
+	delete(p.old, ps)
+	p.mu.Unlock()
+}
+
+func (p *peer) streams() []*peerStream {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := make([]*peerStream, 0, len(p.old)+1)
+	if p.stream != nil {
+		list = append(list, p.stream)
+	}
+	for ps := range p.old {
+		list = append(list, ps)
+	}
+	return list
+}
+
+// sweep fails what has waited or run too long, and watches the streams.
+func (p *peer) sweep(now time.Duration) {
+	var late []*exchange
+	p.mu.Lock()
+	keep := p.waiting[:0]
+	for _, ex := range p.waiting {
+		if now-ex.began >= p.cfg.QueueTimeout || now >= ex.deadline {
+			late = append(late, ex)
+		} else {
+			keep = append(keep, ex)
+		}
+	}
+	clear(p.waiting[len(keep):])
+	p.waiting = keep
+	err := p.err
+	p.mu.Unlock()
+	for _, ex := range late {
+		p.fail(ex, failure{code: wire.CodeUnreachable, isNotStarted: true, err: err})
+	}
+	for _, ps := range p.streams() {
+		ps.sweep(now)
+	}
+}
+
+func (p *peer) shutdown(ctx context.Context) {
+	p.mu.Lock()
+	p.isDraining = true
+	waiting := p.waiting
+	p.waiting = nil
+	p.mu.Unlock()
+	for _, ex := range waiting {
+		p.fail(ex, failure{code: wire.CodeDraining, isNotStarted: true, err: ErrDraining})
+	}
+	for _, ps := range p.streams() {
+		ps.drain(^uint32(0), failure{})
+	}
+	p.client.Shutdown(ctx)
+}
+
+func (p *peer) close() {
+	p.mu.Lock()
+	p.isClosed = true
+	p.mu.Unlock()
+	p.cancel()
+	p.client.Close()
+	p.wg.Wait()
+	p.mu.Lock()
+	waiting := p.waiting
+	p.waiting = nil
+	p.mu.Unlock()
+	for _, ex := range waiting {
+		p.fail(ex, failure{code: wire.CodeDraining, isNotStarted: true, err: ErrClosed})
+	}
+}
+
+// bytes returns what crossed the hop, HTTP/2 included.
+func (p *peer) bytes() (in, out int64) {
+	st := p.client.Stats()
+	return st.BytesIn, st.BytesOut
+}
+
+var _ destination = (*peer)(nil)

@@ -1,0 +1,205 @@
+package proxy
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/h2tp/h2tp/proxy/internal/wire"
+)
+
+// sweepPeriod is how often what has run out of time is looked for. A deadline
+// timer per exchange costs 1.3 us; a turn over the tables costs nothing that
+// shows.
+const sweepPeriod = 100 * time.Millisecond
+
+// destination is a delivering half: an upstream, a peer or a Go handler.
+type destination interface {
+	// deliver takes charge of ex; it does not block.
+	deliver(ex *exchange)
+	// isUp reports whether a delivery now is likely to work.
+	isUp(now time.Duration) bool
+	// load is the number of exchanges in its charge.
+	load() int
+	// sweep fails what has run out of time.
+	sweep(now time.Duration)
+	// shutdown lets what is in flight finish until ctx ends, then closes.
+	shutdown(ctx context.Context)
+	close()
+	name() string
+}
+
+// route is where accepting and delivering halves meet: the limit on exchanges in
+// flight, the choice of a destination, repeats and time stand here, once.
+type route struct {
+	// Immutable.
+	cfg   *Limits
+	log   *slog.Logger
+	dests []destination
+	start time.Time
+
+	via []byte // this process's name in Via, random
+
+	inflight atomic.Int64
+	stats    stats
+
+	donec chan struct{}
+	once  sync.Once
+	wg    sync.WaitGroup
+}
+
+func newRoute(cfg *Limits, log *slog.Logger) *route {
+	var name [5]byte
+	rand.Read(name[:])
+	return &route{
+		cfg: cfg, log: log, start: time.Now(), donec: make(chan struct{}),
+		via: fmt.Appendf(nil, "h2tp-%x", name),
+	}
+}
+
+// run starts the sweeping, once dests is complete.
+func (r *route) run() { r.wg.Go(r.sweepLoop) }
+
+// now is the time on the route's clock, which only moves forward.
+func (r *route) now() time.Duration { return time.Since(r.start) }
+
+// deliver takes an exchange from an accepting half. ex is complete, and the sink
+// may be called before deliver returns.
+func (r *route) deliver(ex *exchange) {
+	ex.route = r
+	ex.began = r.now()
+	ex.deadline = ex.began + r.cfg.Timeout
+	if r.cfg.Timeout < 0 {
+		ex.deadline = 1<<63 - 1
+	}
+	if left := ex.req.TimeLeft; left > 0 {
+		ex.deadline = min(ex.deadline, ex.began+left)
+	}
+	ex.isSafe = ex.req.BodyKind == wire.BodyNone && isSafeMethod(ex.req.Method)
+	if n := r.inflight.Add(1); r.cfg.MaxExchanges > 0 && n > int64(r.cfg.MaxExchanges) {
+		r.left(ex)
+		r.stats.overloads.Add(1)
+		ex.sink.fail(ex, failure{code: wire.CodeOverload, isNotStarted: true, err: ErrOverloaded})
+		return
+	}
+	r.stats.exchanges.Add(1)
+	r.send(ex, r.pick(nil))
+}
+
+func (r *route) send(ex *exchange, d destination) {
+	ex.attempts++
+	ex.last = d
+	d.deliver(ex)
+}
+
+// left notes that ex is no longer in flight.
+func (r *route) left(*exchange) { r.inflight.Add(-1) }
+
+// maxAttempts bounds the deliveries of one exchange, however often peers say
+// that they did not start it.
+const maxAttempts = 4
+
+// repeat sends a failed exchange elsewhere, or to the same destination when
+// there is no other, and reports whether it did. Anything may be sent again that
+// was not started; a GET, HEAD or OPTIONS without a body also, once, when a
+// connection was lost. A response that began is never here.
+func (r *route) repeat(ex *exchange, f failure) bool {
+	select {
+	case <-r.donec:
+		return false
+	default:
+	}
+	isLost := f.code == wire.CodeUpstream || f.code == wire.CodeUnreachable
+	switch {
+	case ex.attempts >= maxAttempts || r.now() >= ex.deadline:
+		return false
+	case f.code == wire.CodeRequestTooLarge || f.code == wire.CodeFieldsTooLarge || f.code == wire.CodeLoop || f.code == wire.CodeTimeout:
+		return false
+	case f.isNotStarted:
+		if len(r.dests) == 1 && !ex.last.isUp(r.now()) && f.code != wire.CodeDraining {
+			return false
+		}
+	case ex.isSafe && isLost && !f.isPeers && ex.attempts < 2:
+	default:
+		return false
+	}
+	d := r.pick(ex.last)
+	if d == ex.last && f.code == wire.CodeOverload {
+		return false
+	}
+	r.stats.repeats.Add(1)
+	r.send(ex, d)
+	return true
+}
+
+// pick returns the least loaded destination that is up, not that one if there is
+// another; when none is up, the least loaded of all.
+func (r *route) pick(not destination) destination {
+	if len(r.dests) == 1 {
+		return r.dests[0]
+	}
+	now := r.now()
+	var best destination
+	bestRank, bestLoad := -1, 0
+	offset := int(r.stats.exchanges.Load()) // ties go round
+	for i := range r.dests {
+		d := r.dests[(i+offset)%len(r.dests)]
+		rank := 0
+		if d.isUp(now) {
+			rank += 2
+		}
+		if d != not {
+			rank++
+		}
+		if n := d.load(); rank > bestRank || rank == bestRank && n < bestLoad {
+			best, bestRank, bestLoad = d, rank, n
+		}
+	}
+	return best
+}
+
+func isSafeMethod(m []byte) bool {
+	switch string(m) {
+	case "GET", "HEAD", "OPTIONS":
+		return true
+	}
+	return false
+}
+
+func (r *route) sweepLoop() {
+	ticker := time.NewTicker(sweepPeriod)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-r.donec:
+			return
+		}
+		now := r.now()
+		for _, d := range r.dests {
+			d.sweep(now)
+		}
+	}
+}
+
+// shutdown lets exchanges finish until ctx ends, then closes.
+func (r *route) shutdown(ctx context.Context) {
+	var wg sync.WaitGroup
+	for _, d := range r.dests {
+		wg.Go(func() { d.shutdown(ctx) })
+	}
+	wg.Wait()
+	r.close()
+}
+
+func (r *route) close() {
+	r.once.Do(func() { close(r.donec) })
+	for _, d := range r.dests {
+		d.close()
+	}
+	r.wg.Wait()
+}

@@ -1,0 +1,205 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"github.com/h2tp/h2tp/compress"
+	"github.com/h2tp/h2tp/pool"
+	"github.com/h2tp/h2tp/proxy/internal/wire"
+)
+
+// codeInternal and the others are HTTP/2 error codes (RFC 9113 section 7).
+const (
+	codeProtocol pool.Code = 0x1
+	codeInternal pool.Code = 0x2
+	codeCancel   pool.Code = 0x8
+	codeCalm     pool.Code = 0xb
+)
+
+// unbatcher is the other direction: it puts batches together from DATA payloads,
+// decodes them and hands out their records. It is owned by the connection's
+// reading goroutine.
+type unbatcher struct {
+	mem    *compress.Memory
+	limits wire.Limits
+	window int
+	wdec   *wire.Decoder
+	cdec   *compress.Decoder
+	codec  compress.ID // of cdec
+	buf    []byte      // a batch that is not whole yet
+	rec    wire.Record
+
+	mu     sync.Mutex // held by receive, and by whoever gives the memory back
+	isOver atomic.Bool
+
+	// onRecord takes each record; what it points to is valid during the call.
+	onRecord func(*wire.Record) error
+}
+
+// plainBufs are decoded sections: hot, and shared by all streams.
+var plainBufs = sync.Pool{New: func() any { b := make([]byte, 0, batchSize+batchSize/4); return &b }}
+
+func (u *unbatcher) init(hop *Hop, own, peer terms, onRecord func(*wire.Record) error) {
+	u.mem = hop.Memory
+	u.limits = wire.Limits{Batch: own.limits.Batch}
+	u.window = own.limits.Window
+	u.wdec = wire.NewDecoder(own.limits.Dict(peer.limits), u.limits)
+	u.onRecord = onRecord
+}
+
+// receive takes the next bytes of the stream; its error is the stream's.
+func (u *unbatcher) receive(p []byte) error {
+	u.mu.Lock()
+	err := u.take(p)
+	u.mu.Unlock()
+	if u.isOver.Load() {
+		u.release()
+	}
+	return err
+}
+
+// release gives all memory back, once no receive is under way.
+func (u *unbatcher) release() {
+	u.isOver.Store(true)
+	if u.mu.TryLock() {
+		u.releaseCodec()
+		u.buf = nil
+		u.mu.Unlock()
+	}
+}
+
+func (u *unbatcher) take(p []byte) error {
+	if u.isOver.Load() {
+		return pool.ErrClosed
+	}
+	for len(p) > 0 {
+		if len(u.buf) == 0 {
+			n, err := u.whole(p)
+			if err != nil {
+				return err
+			}
+			if n > 0 && n <= len(p) {
+				if err := u.batch(p[:n]); err != nil {
+					return err
+				}
+				p = p[n:]
+				continue
+			}
+			u.buf = append(u.buf, p...)
+			return nil
+		}
+		// Complete the header first, then what it promises.
+		want := wire.HeaderSize
+		if len(u.buf) >= wire.HeaderSize {
+			n, err := u.whole(u.buf)
+			if err != nil {
+				return err
+			}
+			want = n
+		}
+		k := min(len(p), want-len(u.buf))
+		u.buf = append(u.buf, p[:k]...)
+		p = p[k:]
+		if len(u.buf) < want || want == wire.HeaderSize {
+			continue
+		}
+		if err := u.batch(u.buf); err != nil {
+			return err
+		}
+		if u.buf = u.buf[:0]; cap(u.buf) > keepBuffer {
+			u.buf = nil
+		}
+	}
+	return nil
+}
+
+// whole returns the length of the batch that begins p, 0 while its header is
+// not complete.
+func (u *unbatcher) whole(p []byte) (int, error) {
+	if len(p) < wire.HeaderSize {
+		return 0, nil
+	}
+	h, err := wire.ParseHeader(p, u.limits.Batch)
+	if err != nil {
+		return 0, streamError(err)
+	}
+	return wire.HeaderSize + h.Coded + h.Raw, nil
+}
+
+var (
+	errSum   = errors.New("checksum mismatch")
+	errCodec = errors.New("codec without context")
+)
+
+// batch handles one whole batch.
+func (u *unbatcher) batch(p []byte) error {
+	h, err := wire.ParseHeader(p, u.limits.Batch)
+	if err != nil {
+		return streamError(err)
+	}
+	shared := p[wire.HeaderSize : wire.HeaderSize+h.Coded]
+	raw := p[wire.HeaderSize+h.Coded:]
+	if h.Codec != 0 {
+		buf := plainBufs.Get().(*[]byte)
+		defer func() {
+			if cap(*buf) <= keepBuffer {
+				plainBufs.Put(buf)
+			}
+		}()
+		if *buf, err = u.decode((*buf)[:0], shared, h); err != nil {
+			return &pool.ResetError{Code: codeProtocol, Local: true}
+		}
+		shared = *buf
+	}
+	if wire.Checksum(shared, raw) != h.Sum {
+		return errSum
+	}
+	u.wdec.Reset(shared, raw, h.Clear)
+	for {
+		if err := u.wdec.Next(&u.rec); err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return streamError(err)
+		}
+		if err := u.onRecord(&u.rec); err != nil {
+			return err
+		}
+	}
+}
+
+func (u *unbatcher) decode(dst, src []byte, h wire.Header) ([]byte, error) {
+	id := compress.ID(h.Codec)
+	switch {
+	case !h.Anew && (u.cdec == nil || id != u.codec):
+		return dst, errCodec
+	case h.Anew && (u.cdec == nil || id != u.codec):
+		u.releaseCodec()
+		dec, err := u.mem.NewDecoder(id, compress.DecoderOptions{Window: u.window})
+		if err != nil {
+			return dst, err
+		}
+		u.cdec, u.codec = dec, id
+	case h.Anew:
+		u.cdec.Reset()
+	}
+	return u.cdec.Decode(dst, src, h.Plain)
+}
+
+func (u *unbatcher) releaseCodec() {
+	if u.cdec != nil {
+		u.cdec.Close()
+		u.cdec = nil
+	}
+}
+
+// streamError gives a wire error the code it resets the stream with.
+func streamError(err error) error {
+	if we, ok := errors.AsType[*wire.Error](err); ok {
+		return &pool.ResetError{Code: pool.Code(we.Code), Local: true}
+	}
+	return err
+}

@@ -1,0 +1,239 @@
+package proxy
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/h2tp/h2tp/proxy/internal/http1"
+	"github.com/h2tp/h2tp/proxy/internal/wire"
+)
+
+// downFor is how long an upstream that refused a connection is passed over while
+// another destination is up.
+const downFor = time.Second
+
+// upstream is the delivering half that sends exchanges to an HTTP/1.1 server.
+// Whoever delivers writes the request to an idle connection, the one used last,
+// whose own goroutine waits in a read for the response. With none idle another is
+// dialled; at MaxUpstreamConns exchanges wait.
+type upstream struct {
+	// Immutable.
+	route *route
+	cfg   *Config
+	end   endpoint
+	lim   http1.Limits
+	idle  time.Duration
+	here  station
+	wg    sync.WaitGroup
+
+	inflight  atomic.Int64
+	downUntil atomic.Int64 // on the route's clock
+
+	mu       sync.Mutex // guards all below
+	free     []*upstreamConn
+	conns    map[*upstreamConn]struct{}
+	waiting  []*exchange
+	isClosed bool
+}
+
+func newUpstream(r *route, cfg *Config, end endpoint) *upstream {
+	u := &upstream{route: r, cfg: cfg, end: end, idle: cfg.IdleTimeout, conns: make(map[*upstreamConn]struct{})}
+	def(&u.idle, 55*time.Second)
+	u.lim = http1.Limits{Head: cfg.MaxHead}
+	u.here.cancel = u.unqueue
+	return u
+}
+
+func (u *upstream) name() string { return u.end.url }
+func (u *upstream) load() int    { return int(u.inflight.Load()) }
+
+func (u *upstream) isUp(now time.Duration) bool { return now >= time.Duration(u.downUntil.Load()) }
+
+// deliver writes the request to an idle connection, or has one dialled for it.
+func (u *upstream) deliver(ex *exchange) {
+	u.inflight.Add(1)
+	ex.mayWait = true
+	for {
+		u.mu.Lock()
+		if u.isClosed {
+			u.mu.Unlock()
+			u.fail(ex, failure{code: wire.CodeDraining, isNotStarted: true, err: ErrClosed})
+			return
+		}
+		n := len(u.free)
+		if n == 0 {
+			break
+		}
+		c := u.free[n-1]
+		u.free[n-1] = nil
+		u.free = u.free[:n-1]
+		u.mu.Unlock()
+		if c.isQuiet() && c.begin(ex) {
+			return
+		}
+	}
+	if len(u.conns) >= u.cfg.MaxUpstreamConns {
+		ex.at.Store(&u.here)
+		if ex.isCancelled.Load() {
+			u.mu.Unlock()
+			u.inflight.Add(-1)
+			ex.drop()
+			return
+		}
+		u.waiting = append(u.waiting, ex) // bounded by the route's MaxExchanges
+		u.mu.Unlock()
+		return
+	}
+	c := newUpstreamConn(u)
+	u.conns[c] = struct{}{}
+	ex.at.Store(&c.here)
+	if ex.isCancelled.Load() {
+		delete(u.conns, c)
+		u.mu.Unlock()
+		u.inflight.Add(-1)
+		ex.drop()
+		return
+	}
+	c.ex = ex // nobody else has c yet
+	u.wg.Go(c.readLoop)
+	u.mu.Unlock()
+}
+
+func (u *upstream) fail(ex *exchange, f failure) {
+	u.inflight.Add(-1)
+	ex.fail(f)
+}
+
+// unqueue is the station of the exchanges that wait for a connection.
+func (u *upstream) unqueue(ex *exchange) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for i, x := range u.waiting {
+		if x == ex {
+			u.waiting = append(u.waiting[:i], u.waiting[i+1:]...)
+			u.inflight.Add(-1)
+			return true
+		}
+	}
+	return false
+}
+
+// release takes a connection back that is ready for another exchange; one that
+// waits has it at once.
+func (u *upstream) release(c *upstreamConn) {
+	for {
+		u.mu.Lock()
+		if u.isClosed {
+			u.mu.Unlock()
+			c.close()
+			return
+		}
+		if len(u.waiting) == 0 {
+			u.free = append(u.free, c)
+			u.mu.Unlock()
+			return
+		}
+		ex := u.waiting[0]
+		u.waiting = append(u.waiting[:0], u.waiting[1:]...)
+		u.mu.Unlock()
+		if c.begin(ex) {
+			return
+		}
+		u.inflight.Add(-1)
+		u.deliver(ex) // the connection is of no use: look for another
+		return
+	}
+}
+
+// forget removes a connection that is over; an exchange that waits gets another.
+func (u *upstream) forget(c *upstreamConn) {
+	u.mu.Lock()
+	delete(u.conns, c)
+	for i, x := range u.free {
+		if x == c {
+			u.free = append(u.free[:i], u.free[i+1:]...)
+			break
+		}
+	}
+	var ex *exchange
+	if len(u.waiting) > 0 && !u.isClosed {
+		ex = u.waiting[0]
+		u.waiting = append(u.waiting[:0], u.waiting[1:]...)
+	}
+	u.mu.Unlock()
+	if ex != nil {
+		u.inflight.Add(-1)
+		u.deliver(ex)
+	}
+}
+
+// noteDown remembers that a dial failed.
+func (u *upstream) noteDown(err error) {
+	now := u.route.now()
+	before := u.downUntil.Swap(int64(now + downFor))
+	if time.Duration(before) < now {
+		u.cfg.Logger.Warn("upstream is down", "upstream", u.end.url, "err", err)
+	}
+}
+
+// sweep fails what has waited or run too long, and closes idle connections.
+func (u *upstream) sweep(now time.Duration) {
+	var late []*exchange
+	u.mu.Lock()
+	keep := u.waiting[:0]
+	for _, ex := range u.waiting {
+		if now >= ex.deadline {
+			late = append(late, ex)
+		} else {
+			keep = append(keep, ex)
+		}
+	}
+	clear(u.waiting[len(keep):])
+	u.waiting = keep
+	conns := make([]*upstreamConn, 0, len(u.conns))
+	for c := range u.conns {
+		conns = append(conns, c)
+	}
+	u.mu.Unlock()
+	for _, ex := range late {
+		u.fail(ex, failure{code: wire.CodeTimeout, isNotStarted: true, err: ErrTimeout})
+	}
+	for _, c := range conns {
+		c.sweep(now)
+	}
+}
+
+func (u *upstream) shutdown(ctx context.Context) {
+	ticker := time.NewTicker(sweepPeriod / 10)
+	defer ticker.Stop()
+	for u.inflight.Load() > 0 {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (u *upstream) close() {
+	u.mu.Lock()
+	u.isClosed = true
+	waiting := u.waiting
+	u.waiting = nil
+	conns := make([]*upstreamConn, 0, len(u.conns))
+	for c := range u.conns {
+		conns = append(conns, c)
+	}
+	u.mu.Unlock()
+	for _, ex := range waiting {
+		u.fail(ex, failure{code: wire.CodeDraining, isNotStarted: true, err: ErrClosed})
+	}
+	for _, c := range conns {
+		c.close()
+	}
+	u.wg.Wait()
+}
+
+var _ destination = (*upstream)(nil)

@@ -1,0 +1,467 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/h2tp/h2tp/proxy/internal/http1"
+	"github.com/h2tp/h2tp/proxy/internal/rawconn"
+	"github.com/h2tp/h2tp/proxy/internal/wire"
+)
+
+// reply is what has been read of a response, and the response parsed from it. A
+// connection has one only while a response comes.
+type reply struct {
+	b    []byte
+	head http1.ResponseHead
+	body bodyReader
+}
+
+var replies = sync.Pool{New: func() any { return &reply{b: make([]byte, 0, inputSize)} }}
+
+func (r *reply) put() {
+	r.head.Reset()
+	if cap(r.b) > keepBuffer || cap(r.body.body) > keepBuffer {
+		return
+	}
+	r.b = r.b[:0]
+	replies.Put(r)
+}
+
+// upstreamConn is one connection to an upstream. Its readLoop dials it, and then
+// waits in a read: for a response, or while idle for the upstream to close.
+type upstreamConn struct {
+	// Immutable.
+	u    *upstream
+	here station
+
+	// Set by readLoop before the connection is first released.
+	nc  net.Conn
+	raw *rawconn.Conn
+
+	// Owned by readLoop.
+	in *reply
+
+	idleSince atomic.Int64
+
+	mu       sync.Mutex // guards all below
+	ex       *exchange  // the one that runs; nil also while lent to interim
+	isHead   bool       // its method is HEAD
+	isLent   bool
+	rest     []byte // of its request, that restLoop writes
+	isRest   bool   // restLoop runs
+	isClosed bool
+}
+
+func newUpstreamConn(u *upstream) *upstreamConn {
+	c := &upstreamConn{u: u}
+	c.here.cancel = c.cancel
+	return c
+}
+
+// Acquire implements rawconn.Buffers.
+func (c *upstreamConn) Acquire() []byte {
+	if c.in == nil {
+		c.in = replies.Get().(*reply)
+	}
+	c.in.b = grow(c.in.b, inputSize/4)
+	return c.in.b[len(c.in.b):cap(c.in.b)]
+}
+
+// Release implements rawconn.Buffers.
+func (c *upstreamConn) Release() {
+	if len(c.in.b) == 0 {
+		c.in.put()
+		c.in = nil
+	}
+}
+
+func (c *upstreamConn) read() error {
+	var n int
+	var err error
+	if c.raw != nil {
+		n, err = c.raw.ReadInto(c)
+	} else if n, err = c.nc.Read(c.Acquire()); n == 0 {
+		c.Release()
+	}
+	if n > 0 {
+		c.in.b = c.in.b[:len(c.in.b)+n]
+		return nil
+	}
+	if err == nil {
+		err = io.ErrNoProgress
+	}
+	return err
+}
+
+// isQuiet looks whether the upstream has closed an idle connection, or said
+// something unasked: a request sent on it then would be lost (RFC 9112 9.6).
+func (c *upstreamConn) isQuiet() bool {
+	if c.raw != nil && c.raw.Peek() != rawconn.Quiet {
+		c.close()
+		return false
+	}
+	return true
+}
+
+// begin starts an exchange on an idle connection; false when that is of no use
+// any more, and nothing was sent.
+func (c *upstreamConn) begin(ex *exchange) bool {
+	ex.at.Store(&c.here)
+	c.mu.Lock()
+	if c.isClosed {
+		c.mu.Unlock()
+		return false
+	}
+	if ex.isCancelled.Load() {
+		c.mu.Unlock()
+		c.u.inflight.Add(-1)
+		ex.drop()
+		c.u.release(c)
+		return true
+	}
+	o := getOutput()
+	o.b = appendRequest(o.b, &ex.req, c.u.end.host)
+	c.ex = ex
+	c.isHead = string(ex.req.Method) == "HEAD"
+	n := 0
+	var err error
+	if c.raw != nil {
+		n, err = c.raw.TryWrite(o.b) // does not wait, so it may be under mu
+	}
+	if err != nil && n == 0 {
+		c.ex = nil
+		c.isClosed = true
+		c.mu.Unlock()
+		o.put()
+		c.nc.Close()
+		return false
+	}
+	if err == nil && n < len(o.b) {
+		c.rest = append([]byte(nil), o.b[n:]...)
+		c.isRest = true
+		c.u.wg.Go(c.restLoop)
+	}
+	c.mu.Unlock()
+	o.put()
+	return true // an error after the first bytes is readLoop's to find
+}
+
+// restLoop writes what the socket did not take of a request at once.
+func (c *upstreamConn) restLoop() {
+	c.mu.Lock()
+	p := c.rest
+	c.rest = nil
+	c.mu.Unlock()
+	var err error
+	for len(p) > 0 && err == nil {
+		c.nc.SetWriteDeadline(time.Now().Add(c.u.cfg.WriteTimeout))
+		var n int
+		n, err = c.nc.Write(p[:min(len(p), 64<<10)])
+		p = p[n:]
+	}
+	c.nc.SetWriteDeadline(time.Time{})
+	c.mu.Lock()
+	c.isRest = false
+	c.mu.Unlock()
+	// On an error the upstream may have answered without reading all: readLoop
+	// finds the response, or the end.
+}
+
+// take claims the exchange for the one who ends it.
+func (c *upstreamConn) take() *exchange {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ex := c.ex
+	c.ex = nil
+	return ex
+}
+
+// cancel ends the upstream's work for ex with the connection.
+func (c *upstreamConn) cancel(ex *exchange) bool {
+	c.mu.Lock()
+	if c.ex != ex {
+		c.mu.Unlock()
+		return false
+	}
+	c.ex = nil
+	c.mu.Unlock()
+	c.close()
+	c.u.inflight.Add(-1)
+	return true
+}
+
+// close ends the connection now; what runs on it fails when readLoop notices.
+func (c *upstreamConn) close() {
+	c.mu.Lock()
+	c.isClosed = true
+	nc := c.nc
+	c.mu.Unlock()
+	if nc != nil {
+		nc.Close()
+	}
+}
+
+var errShort = errors.New("connection closed before the response was whole")
+
+// readLoop dials, sends the first request, and reads responses until the
+// connection ends.
+func (c *upstreamConn) readLoop() {
+	defer c.u.forget(c)
+	if !c.dial() {
+		return
+	}
+	for {
+		err := c.readResponse()
+		if err == nil {
+			continue
+		}
+		hasBegun := c.in != nil && len(c.in.b) > 0
+		if c.in != nil {
+			c.in.put()
+			c.in = nil
+		}
+		c.close()
+		if ex := c.take(); ex != nil {
+			f := failure{code: wire.CodeUpstream, err: err}
+			if he, ok := errors.AsType[*http1.Error](err); ok && he.Status == 413 {
+				f.code = wire.CodeResponseTooLarge
+			} else if hasBegun && (err == io.EOF || errors.Is(err, net.ErrClosed)) {
+				f.err = errShort
+			}
+			// A response that began must not be asked for again.
+			if ex.isSafe = ex.isSafe && !hasBegun; f.code == wire.CodeResponseTooLarge {
+				ex.isSafe = false
+			}
+			c.u.fail(ex, f)
+		}
+		return
+	}
+}
+
+// dial connects and begins the exchange the connection was made for.
+func (c *upstreamConn) dial() bool {
+	nc, err := dialRaw(context.Background(), c.u.cfg, c.u.end)
+	c.mu.Lock()
+	if err == nil {
+		c.nc = nc
+		c.raw, _ = nc.(*rawconn.Conn)
+	}
+	isClosed := c.isClosed
+	ex := c.ex
+	c.ex = nil
+	c.mu.Unlock()
+	switch {
+	case err != nil:
+		c.close()
+		c.u.noteDown(err)
+		if ex != nil {
+			c.u.fail(ex, failure{code: wire.CodeUnreachable, isNotStarted: true, err: err})
+		}
+		return false
+	case isClosed:
+		nc.Close()
+		if ex != nil {
+			c.u.fail(ex, failure{code: wire.CodeDraining, isNotStarted: true, err: ErrClosed})
+		}
+		return false
+	case ex == nil: // cancelled while we dialled
+		c.idleSince.Store(int64(c.u.route.now()))
+		c.u.release(c)
+		return true
+	}
+	if !c.begin(ex) {
+		c.u.fail(ex, failure{code: wire.CodeUnreachable, isNotStarted: true, err: net.ErrClosed})
+		return false
+	}
+	return true
+}
+
+// readResponse reads one response, interim ones before it, and finishes the
+// exchange; an error ends the connection.
+func (c *upstreamConn) readResponse() error {
+	for {
+		n, err := c.readHead()
+		if err != nil {
+			return err
+		}
+		h := &c.in.head
+		if h.Status == 101 {
+			return errors.New("upstream switched protocols unasked")
+		}
+		if h.Status >= 200 {
+			return c.finish(n)
+		}
+		if err := c.interim(); err != nil {
+			return err
+		}
+		c.in.b = append(c.in.b[:0], c.in.b[n:]...)
+		h.Reset()
+	}
+}
+
+var errUnasked = errors.New("upstream sent what was not asked for")
+
+// interim passes an interim response on. The exchange is taken out meanwhile: one
+// that is cancelled then is let go here.
+func (c *upstreamConn) interim() error {
+	c.mu.Lock()
+	ex := c.ex
+	c.ex, c.isLent = nil, true
+	c.mu.Unlock()
+	if ex == nil {
+		return errUnasked
+	}
+	resp := wire.Response{Status: c.in.head.Status, Fields: c.in.head.Fields}
+	ex.interim(&resp)
+	c.mu.Lock()
+	c.isLent = false
+	isCancelled := ex.isCancelled.Load()
+	if !isCancelled {
+		c.ex = ex
+	}
+	c.mu.Unlock()
+	if isCancelled {
+		c.u.inflight.Add(-1)
+		ex.drop()
+		return errUnasked
+	}
+	return nil
+}
+
+func (c *upstreamConn) readHead() (int, error) {
+	for {
+		if c.in != nil && len(c.in.b) > 0 {
+			n, err := http1.ParseResponseHead(c.in.b, &c.in.head, c.u.lim)
+			if n > 0 || err != nil {
+				return n, err
+			}
+		}
+		if err := c.read(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// finish reads the body and hands the response on. A response cut short is an
+// error: it is never passed on as whole.
+func (c *upstreamConn) finish(head int) error {
+	in := c.in
+	h := &in.head
+	var resp wire.Response
+	used := head
+	c.mu.Lock()
+	method := methodGet
+	if c.isHead {
+		method = methodHead
+	}
+	isAsked := c.ex != nil
+	c.mu.Unlock()
+	if !isAsked {
+		return errUnasked
+	}
+	mode := h.BodyMode(method)
+	if mode != http1.BodyNone {
+		length := h.ContentLength
+		if mode == http1.BodyUntilClose {
+			length = -1
+		}
+		n, err := c.readBody(head, mode, length)
+		if err != nil {
+			return err
+		}
+		used += n
+		resp.BodyKind = wire.BodyWhole
+		resp.Body = in.body.bytes(in.b[head:], n)
+		if mode == http1.BodyChunked {
+			resp.Trailers = in.body.chunked.Trailers
+		}
+		resp.RawBody = len(resp.Body) > 256 && isCompressed(h.Fields)
+	}
+	resp.Status, resp.Fields = h.Status, h.Fields
+	if resp.Reason = h.Reason; string(h.Reason) == http1.StatusText(h.Status) {
+		resp.Reason = nil
+	}
+	isReusable := !h.Close && mode != http1.BodyUntilClose && used == len(in.b)
+	c.mu.Lock()
+	ex := c.ex
+	c.ex = nil
+	isReusable = isReusable && ex != nil && !c.isRest && !c.isClosed
+	c.mu.Unlock()
+	if ex != nil {
+		c.u.inflight.Add(-1)
+		ex.finish(&resp)
+	}
+	c.in = nil
+	in.put()
+	if !isReusable {
+		return errDone
+	}
+	c.idleSince.Store(int64(c.u.route.now()))
+	c.u.release(c)
+	return nil
+}
+
+var methodGet, methodHead = []byte("GET"), []byte("HEAD")
+
+var errDone = errors.New("connection is not to be used again")
+
+// readBody reads until the body behind the head is whole, and returns how much of
+// what was read it took.
+func (c *upstreamConn) readBody(head int, mode http1.BodyMode, length int64) (int, error) {
+	in := c.in
+	if err := in.body.reset(mode == http1.BodyChunked, length, c.u.cfg.MaxBody, c.u.lim); err != nil {
+		return 0, err
+	}
+	start := &in.b[0]
+	for off := 0; ; {
+		n, isDone, err := in.body.take(in.b[head:], off)
+		if err != nil {
+			return 0, err
+		}
+		if in.body.isChunked {
+			off = n
+		}
+		if !isDone {
+			err = c.read()
+			if err == io.EOF && mode == http1.BodyUntilClose {
+				isDone = true
+			} else if err != nil {
+				return 0, err
+			}
+		}
+		if !isDone {
+			continue
+		}
+		if &in.b[0] != start { // the buffer moved under the head
+			in.head.Reset()
+			if _, err := http1.ParseResponseHead(in.b, &in.head, c.u.lim); err != nil {
+				return 0, err
+			}
+		}
+		return n, nil
+	}
+}
+
+// sweep fails an exchange that ran out of time, and closes an idle connection.
+func (c *upstreamConn) sweep(now time.Duration) {
+	c.mu.Lock()
+	ex := c.ex
+	isLate := ex != nil && now >= ex.deadline
+	if isLate {
+		c.ex = nil
+	}
+	isOld := ex == nil && !c.isLent && c.nc != nil && now-time.Duration(c.idleSince.Load()) >= c.u.idle
+	c.mu.Unlock()
+	if isLate {
+		c.close()
+		c.u.fail(ex, failure{code: wire.CodeTimeout, err: ErrTimeout})
+	} else if isOld {
+		c.close()
+	}
+}

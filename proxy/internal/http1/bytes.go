@@ -98,8 +98,10 @@ func equalFold(a, b []byte) bool {
 // element cuts the first member off a comma-separated list, trimmed; it may be empty. The rest is nil
 // when there is no more.
 func element(list []byte) (first, rest []byte) {
-	if k := bytes.IndexByte(list, ','); k >= 0 {
-		return trim(list[:k]), list[k+1:]
+	for k, c := range list { // short: a call would cost more
+		if c == ',' {
+			return trim(list[:k]), list[k+1:]
+		}
 	}
 	return trim(list), nil
 }

@@ -59,7 +59,6 @@ func (h *ResponseHead) parse(p []byte, lim Limits) (int, *Error) {
 	if i == 0 || e != nil {
 		return 0, e
 	}
-	h.scanned = len(p)
 
 	s := scan{lim: lim, minor: h.Minor, fields: h.Fields[:0], named: h.named[:0]}
 	n, e := s.run(p, i)
@@ -108,6 +107,7 @@ func (h *ResponseHead) statusLine(p []byte) (int, *Error) {
 	}
 	h.Minor = min(int(p[7]-'0'), 1)
 	h.Status = int(p[9]-'0')*100 + int(p[10]-'0')*10 + int(p[11]-'0')
+	h.scanned = len(p)
 	i := 12
 	switch p[i] { // the space before an empty phrase is often left out
 	case ' ':

@@ -39,6 +39,13 @@ func TestNamesAreThoseOfTheProtocol(t *testing.T) {
 
 func TestBlocksComeBack(t *testing.T) {
 	sizes := []int{1, 2, 3, 31, 32, 33, 127, 128, 1000, 4095, 32767, 32768, 32769, 65535, 65536, 65537, 131073, 300000}
+	r := newRand(1)
+	var blocks [][]byte
+	for _, size := range sizes {
+		for _, fill := range fills {
+			blocks = append(blocks, fill.make(r, size))
+		}
+	}
 	for _, id := range codecs {
 		for _, level := range levels {
 			if id <= Snappy && level != Fastest {
@@ -46,11 +53,8 @@ func TestBlocksComeBack(t *testing.T) {
 			}
 			t.Run(fmt.Sprintf("codec=%v/level=%v", id, level), func(t *testing.T) {
 				p := newPair(t, id, level, 0)
-				r := newRand(1)
-				for _, size := range sizes {
-					for _, fill := range fills {
-						p.pass(fill.make(r, size))
-					}
+				for _, b := range blocks {
+					p.pass(b)
 				}
 			})
 		}
@@ -80,15 +84,19 @@ func TestContextLasts(t *testing.T) {
 			t.Parallel()
 			p := newPair(t, id, Fastest, 0)
 			r := newRand(3)
+			largest := 4 << 20
+			if n < 20_000 {
+				largest = 100_000
+			}
 			pool := make([][]byte, len(fills))
 			for i, fill := range fills {
-				pool[i] = fill.make(r, 4<<20)
+				pool[i] = fill.make(r, largest)
 			}
 			for i := range n {
 				size := 1 + r.IntN(1500)
 				switch {
 				case i%20_000 == 19_999:
-					size = 4 << 20
+					size = largest
 				case i%500 == 0:
 					size = 1 + r.IntN(100_000)
 				case i%64 == 0:

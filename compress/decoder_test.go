@@ -67,7 +67,7 @@ func TestBytesLeftOverAreCorrupt(t *testing.T) {
 // A lost block is an error, or the caller's sum is wrong, or, as always with snappy whose chunks stand
 // alone, the block after it did not need it and is right.
 func TestLostBlockIsNoticed(t *testing.T) {
-	blocks := messages(200, 4<<10)
+	blocks := messages(80, 4<<10)
 	for _, id := range contexts {
 		for _, level := range levels {
 			p := newPair(t, id, level, 0)

@@ -115,6 +115,9 @@ func ParseLimits(value string) (Announced, error) {
 			}
 			return Announced{}, errors.New("wire: limit without value")
 		}
+		if !IsToken([]byte(key)) {
+			return Announced{}, errors.New("wire: limit whose key is no token")
+		}
 		for i := range keys {
 			k := &keys[i]
 			if k.key != key {

@@ -126,11 +126,7 @@ func (b *Back) accept(s *pool.Stream) {
 		b.cfg.Logger.Warn("front refused", "addr", s.RemoteAddr().String(), "err", err)
 		return
 	}
-	own := ownTerms()
-	if b.cfg.Memory.Used() > b.cfg.Memory.Limit()*9/10 {
-		own.codecs = lightCodecs
-	}
-	bs := newBackStream(b, s, own, theirs)
+	bs := newBackStream(b, s, theirs)
 	b.mu.Lock()
 	isDraining := b.isDraining
 	if !isDraining {
@@ -140,13 +136,14 @@ func (b *Back) accept(s *pool.Stream) {
 	}
 	b.mu.Unlock()
 	if isDraining {
+		bs.unbatcher.release()
 		s.Refuse(503, "draining\n", pool.Field{Name: "h2tp-error", Value: "draining"}, pool.Field{Name: "retry-after", Value: "1"})
 		return
 	}
 	var token [16]byte
 	rand.Read(token[:])
 	s.SetReceiver(bs)
-	s.Respond(200, append(own.fields(), pool.Field{Name: "h2tp-session", Value: hex.EncodeToString(token[:]), Sensitive: true})...)
+	s.Respond(200, append(bs.own.fields(), pool.Field{Name: "h2tp-session", Value: hex.EncodeToString(token[:]), Sensitive: true})...)
 }
 
 func (b *Back) forget(bs *backStream) {

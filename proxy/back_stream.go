@@ -13,7 +13,8 @@ import (
 
 // backStream is the accepting half of one batched stream.
 type backStream struct {
-	b *Back
+	b   *Back
+	own terms
 	sender
 	unbatcher
 	lastRecv atomic.Int64
@@ -26,8 +27,11 @@ type backStream struct {
 	isEOF      bool // the front has ended its side
 }
 
-func newBackStream(b *Back, s *pool.Stream, own, theirs terms) *backStream {
+func newBackStream(b *Back, s *pool.Stream, theirs terms) *backStream {
+	own := ownTerms()
 	bs := &backStream{b: b}
+	own.codecs = bs.unbatcher.prepare(b.cfg.Memory, own.limits.Window)
+	bs.own = own
 	bs.sender.init(s, &b.cfg.Hop, own, theirs)
 	bs.unbatcher.init(&b.cfg.Hop, own, theirs, bs.onRecord)
 	bs.lastRecv.Store(int64(b.route.now()))
@@ -52,6 +56,7 @@ func (bs *backStream) watchLoop() {
 			return
 		case <-ticker.C:
 		}
+		bs.releaseIdle()
 		silent := bs.b.route.now() - time.Duration(bs.lastRecv.Load())
 		if bs.hop.PingPeriod > 0 && silent > 2*period+bs.hop.PingTimeout {
 			bs.stream.Reset(codeCancel)

@@ -188,11 +188,15 @@ func (p *peer) await(ps *peerStream) {
 func (p *peer) open() (*peerStream, error) {
 	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.ConnectTimeout+p.cfg.PingTimeout)
 	defer cancel()
-	ps := &peerStream{p: p, gonec: make(chan struct{})}
+	ps := &peerStream{p: p, own: ownTerms(), gonec: make(chan struct{})}
 	ps.here.cancel = ps.cancel
+	ps.own.codecs = ps.prepare(p.cfg.Memory, ps.own.limits.Window)
 	_, err := p.client.Open(ctx, pool.Header{
-		Authority: p.end.host, Path: p.end.prefix + pathBatch, Fields: ownTerms().fields(),
+		Authority: p.end.host, Path: p.end.prefix + pathBatch, Fields: ps.own.fields(),
 	}, ps)
+	if err != nil {
+		ps.unbatcher.release()
+	}
 	if se, ok := errors.AsType[*pool.StatusError](err); ok && se.Header.Value("h2tp-error") != "" {
 		err = fmt.Errorf("%w (%s)", err, se.Header.Value("h2tp-error"))
 	}

@@ -14,6 +14,7 @@ import (
 // peerStream is one batched stream as its front sees it.
 type peerStream struct {
 	p     *peer
+	own   terms
 	here  station
 	gonec chan struct{} // closed when it takes no new exchanges
 
@@ -35,7 +36,7 @@ func (ps *peerStream) Opened(s *pool.Stream) error {
 	if err != nil {
 		return fmt.Errorf("peer's terms: %w", err)
 	}
-	hop, own := &ps.p.cfg.Hop, ownTerms()
+	hop, own := &ps.p.cfg.Hop, ps.own
 	ps.sender.mu.Lock()
 	defer ps.sender.mu.Unlock()
 	if ps.isGone {
@@ -306,6 +307,7 @@ func (ps *peerStream) sweep(now time.Duration) {
 	}
 	isDead := ps.watchLocked(now)
 	ps.sender.mu.Unlock()
+	ps.releaseIdle()
 	for _, ex := range late {
 		ps.p.fail(ex, failure{code: wire.CodeTimeout, err: ErrTimeout})
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/h2tp/h2tp/compress"
 	"github.com/h2tp/h2tp/pool"
@@ -29,6 +30,8 @@ type unbatcher struct {
 	wdec   *wire.Decoder
 	cdec   *compress.Decoder
 	codec  compress.ID // of cdec
+	coded  time.Time   // when cdec was last used
+	isUsed bool        // cdec has seen a batch
 	buf    []byte      // a batch that is not whole yet
 	rec    wire.Record
 
@@ -41,6 +44,31 @@ type unbatcher struct {
 
 // plainBufs are decoded sections: hot, and shared by all streams.
 var plainBufs = sync.Pool{New: func() any { b := make([]byte, 0, batchSize+batchSize/4); return &b }}
+
+// prepare reserves the memory of a decoder before the stream is opened, and
+// returns what can be announced: all codecs, or what the process still has
+// memory for.
+func (u *unbatcher) prepare(mem *compress.Memory, window int) []compress.ID {
+	for i, id := range []compress.ID{compress.Zstd, compress.Snappy} {
+		if dec, err := mem.NewDecoder(id, compress.DecoderOptions{Window: window}); err == nil {
+			u.cdec, u.codec, u.coded = dec, id, time.Now()
+			return [][]compress.ID{allCodecs, lightCodecs}[i]
+		}
+	}
+	return []compress.ID{compress.None}
+}
+
+// releaseIdle gives the memory of a context back that the peer has not used for
+// so long that it must start it anew: PROTOCOL.md section 5.
+func (u *unbatcher) releaseIdle() {
+	if !u.mu.TryLock() {
+		return
+	}
+	defer u.mu.Unlock()
+	if u.cdec != nil && time.Since(u.coded) > 2*codecIdle {
+		u.releaseCodec()
+	}
+}
 
 func (u *unbatcher) init(hop *Hop, own, peer terms, onRecord func(*wire.Record) error) {
 	u.mem = hop.Memory
@@ -174,7 +202,7 @@ func (u *unbatcher) batch(p []byte) error {
 func (u *unbatcher) decode(dst, src []byte, h wire.Header) ([]byte, error) {
 	id := compress.ID(h.Codec)
 	switch {
-	case !h.Anew && (u.cdec == nil || id != u.codec):
+	case !h.Anew && (u.cdec == nil || id != u.codec || !u.isUsed):
 		return dst, errCodec
 	case h.Anew && (u.cdec == nil || id != u.codec):
 		u.releaseCodec()
@@ -183,16 +211,17 @@ func (u *unbatcher) decode(dst, src []byte, h wire.Header) ([]byte, error) {
 			return dst, err
 		}
 		u.cdec, u.codec = dec, id
-	case h.Anew:
+	case h.Anew && u.isUsed:
 		u.cdec.Reset()
 	}
+	u.isUsed, u.coded = true, time.Now()
 	return u.cdec.Decode(dst, src, h.Plain)
 }
 
 func (u *unbatcher) releaseCodec() {
 	if u.cdec != nil {
 		u.cdec.Close()
-		u.cdec = nil
+		u.cdec, u.isUsed = nil, false
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/h2tp/h2tp/pool"
+	"github.com/h2tp/h2tp/proxy/internal/http1"
 	"github.com/h2tp/h2tp/proxy/internal/wire"
 )
 
@@ -224,6 +225,9 @@ func (hx *hopExchange) copy(req *wire.Request, via []byte) bool {
 	}
 	hx.req.Method, hx.req.Target, hx.req.Authority = keep(req.Method), keep(req.Target), keep(req.Authority)
 	for _, f := range req.Fields {
+		if http1.IsHopByHop(f.Name) {
+			continue // the front has taken them out, if it is one of ours
+		}
 		fields = append(fields, wire.Field{Name: keep(f.Name), Value: keep(f.Value), Secret: f.Secret})
 	}
 	for _, f := range req.Trailers {

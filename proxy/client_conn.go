@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -263,6 +264,9 @@ func (c *clientConn) start(n int) {
 			req.Body = in.b[n-int(h.ContentLength) : n]
 		}
 		req.RawBody = len(req.Body) > 256 && isCompressed(h.Fields)
+	}
+	if h.ExpectContinue { // met here: the body was asked for
+		h.Fields = slices.DeleteFunc(h.Fields, func(f wire.Field) bool { return isName(f.Name, "expect") })
 	}
 	var isNew bool
 	h.Fields = in.edit.forwarded(h.Fields, c.addr)

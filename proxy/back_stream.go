@@ -34,7 +34,7 @@ func newBackStream(b *Back, s *pool.Stream, theirs terms) *backStream {
 	own.codecs = bs.unbatcher.prepare(b.cfg.Memory, own.limits.Window)
 	bs.own = own
 	bs.sender.init(s, &b.cfg.Hop, own, theirs)
-	bs.unbatcher.init(&b.cfg.Hop, own, theirs, bs.onRecord)
+	bs.unbatcher.init(&b.cfg.Hop, &b.route.memory, own, theirs, bs.onRecord)
 	bs.lastRecv.Store(int64(b.route.now()))
 	return bs
 }
@@ -151,6 +151,8 @@ func (bs *backStream) onRequest(rec *wire.Record) error {
 		return errFuture
 	}
 	hx := hopExchanges.Get().(*hopExchange)
+	hx.bs = bs
+	isFull := !bs.b.route.memory.hold(&hx.held, int64(max(cap(hx.buf), req.Bound())))
 	isOK := hx.copy(req, bs.b.route.via)
 	bs.sender.mu.Lock()
 	bs.seenID = rec.ID
@@ -170,11 +172,15 @@ func (bs *backStream) onRequest(rec *wire.Record) error {
 		refuse.code = wire.CodeRequestTooLarge
 	case !isOK:
 		refuse.code = wire.CodeLoop
+	case isFull:
+		refuse.code, refuse.isNotStarted = wire.CodeOverload, true
 	}
 	if status != 0 || refuse.code != 0 {
 		before := bs.sizeLocked()
 		if status != 0 {
 			bs.wenc.AppendResponse(&bs.open, rec.ID, &wire.Response{Status: status, BodyKind: wire.BodyWhole})
+		} else if refuse.isNotStarted {
+			bs.wenc.AppendNotStarted(&bs.open, rec.ID, refuse.code, 0)
 		} else {
 			bs.wenc.AppendFailed(&bs.open, rec.ID, refuse.code, "")
 		}
@@ -183,7 +189,6 @@ func (bs *backStream) onRequest(rec *wire.Record) error {
 		hx.recycle()
 		return nil
 	}
-	hx.bs = bs
 	hx.id = rec.ID
 	hx.sink = hx
 	bs.inflight.put(rec.ID, &hx.exchange)
@@ -199,6 +204,7 @@ type hopExchange struct {
 	bs    *backStream
 	buf   []byte
 	edit  hygiene
+	held  int64        // of the route's memory
 	parts atomic.Int32 // of canceller and delivering half, who has let go
 }
 
@@ -243,6 +249,7 @@ func (hx *hopExchange) copy(req *wire.Request, via []byte) bool {
 }
 
 func (hx *hopExchange) recycle() {
+	hx.bs.b.route.memory.free(&hx.held)
 	hx.bs, hx.sink, hx.route, hx.last = nil, nil, nil, nil
 	if cap(hx.buf) > keepBuffer {
 		hx.buf = nil

@@ -22,11 +22,13 @@ type input struct {
 	head http1.RequestHead
 	body bodyReader
 	edit hygiene
+	held int64 // of the route's memory
 }
 
 var inputs = sync.Pool{New: func() any { return &input{b: make([]byte, 0, inputSize)} }}
 
-func (in *input) put() {
+func (in *input) put(m *budget) {
+	m.free(&in.held)
 	in.head.Reset()
 	in.edit.scratch = in.edit.scratch[:0]
 	if cap(in.b) > keepBuffer || cap(in.body.body) > keepBuffer {
@@ -75,6 +77,7 @@ type clientConn struct {
 	isClosed  bool
 	isResting bool   // restLoop runs
 	rest      []byte // what it has to write
+	restHeld  int64  // of the route's memory, for rest
 	isLast    bool   // and then the exchange is over
 	idlec     chan struct{}
 }
@@ -104,7 +107,7 @@ func (c *clientConn) Acquire() []byte {
 // Release implements rawconn.Buffers: the read found nothing.
 func (c *clientConn) Release() {
 	if len(c.next.b) == 0 {
-		c.next.put()
+		c.next.put(&c.f.route.memory)
 		c.next = nil
 	}
 }
@@ -124,6 +127,10 @@ func (c *clientConn) read() error {
 	if n > 0 {
 		c.next.b = c.next.b[:len(c.next.b)+n]
 		c.f.route.stats.clientIn.Add(int64(n))
+		in := c.next
+		if !c.f.route.memory.hold(&in.held, int64(cap(in.b)+cap(in.body.body))) {
+			return errMemory
+		}
 		return nil
 	}
 	if err == nil {
@@ -131,6 +138,8 @@ func (c *clientConn) read() error {
 	}
 	return err
 }
+
+var errMemory = &http1.Error{Status: 503, Msg: "too much in memory"}
 
 func (c *clientConn) setState(s int32) {
 	c.state.Store(s)
@@ -250,6 +259,7 @@ func (c *clientConn) start(n int) {
 	if n < len(in.b) { // a pipelined request follows
 		c.next = inputs.Get().(*input)
 		c.next.b = append(c.next.b, in.b[n:]...)
+		c.f.route.memory.hold(&c.next.held, int64(cap(c.next.b)))
 	}
 	c.ex.reset()
 	req := &c.ex.req
@@ -294,7 +304,7 @@ var protocols = [2]string{"1.0 ", "1.1 "}
 // serveLoop when it can read no more requests.
 func (c *clientConn) end(err error) {
 	if c.next != nil {
-		defer func() { c.next.put() }()
+		defer func() { c.next.put(&c.f.route.memory) }()
 	}
 	he, isBad := errors.AsType[*http1.Error](err)
 	if isBad || c.timed.Load() {
@@ -325,6 +335,9 @@ func (c *clientConn) refuse(status int, text string) {
 	defer o.put()
 	o.b = http1.AppendStatusLine(o.b, status, nil)
 	o.b = http1.AppendField(o.b, "Content-Type", "text/plain; charset=utf-8")
+	if status == 503 {
+		o.b = http1.AppendField(o.b, "Retry-After", "1")
+	}
 	o.b = appendLength(o.b, len(text)+1)
 	o.b = http1.AppendEnd(o.b, http1.HopClose)
 	o.b = append(append(o.b, text...), '\n')
@@ -350,7 +363,7 @@ func (c *clientConn) over() {
 	c.mu.Lock()
 	c.ex.req = wire.Request{}
 	if c.cur != nil {
-		c.cur.put()
+		c.cur.put(&c.f.route.memory)
 		c.cur = nil
 	}
 	c.mustClose = c.mustClose || c.isClosed || c.f.isDraining.Load()
@@ -432,6 +445,7 @@ func (c *clientConn) write(p []byte, isLast bool) {
 	c.mu.Lock()
 	if c.isResting { // behind what is waiting
 		c.rest = append(c.rest, p...)
+		c.f.route.memory.hold(&c.restHeld, int64(len(c.rest)))
 		c.isLast = c.isLast || isLast
 		c.mu.Unlock()
 		return
@@ -463,7 +477,11 @@ func (c *clientConn) write(p []byte, isLast bool) {
 		c.mu.Lock()
 		c.rest = append([]byte(nil), p[n:]...)
 		c.isResting, c.isLast = true, isLast
+		isOK := c.f.route.memory.hold(&c.restHeld, int64(len(c.rest)))
 		c.mu.Unlock()
+		if !isOK { // slow readers hold all there is: this one is let go
+			c.nc.Close()
+		}
 		c.f.wg.Go(c.restLoop)
 	}
 }
@@ -478,6 +496,7 @@ func (c *clientConn) restLoop() {
 		isLast := c.isLast
 		if len(p) == 0 {
 			c.isResting = false
+			c.f.route.memory.free(&c.restHeld)
 			c.mu.Unlock()
 			c.nc.SetWriteDeadline(time.Time{})
 			if isLast {
@@ -493,6 +512,7 @@ func (c *clientConn) restLoop() {
 			if err != nil {
 				c.mu.Lock()
 				c.isClosed, c.isResting, c.rest = true, false, nil
+				c.f.route.memory.free(&c.restHeld)
 				isLast = c.isLast
 				c.mu.Unlock()
 				c.nc.Close()

@@ -21,6 +21,9 @@ type Limits struct {
 	// MaxBody bounds a request's and a response's body, whole in memory, in
 	// bytes: 413 and 502 beyond. If zero, 4 MiB is used; at most 7 MiB.
 	MaxBody int
+	// BodyMemory bounds what is held of all messages together, beyond 8 KiB each,
+	// in bytes: 503 beyond, for requests and responses that need more. If zero, 256 MiB is used.
+	BodyMemory int
 	// MaxHead bounds a request's or response's head in bytes: 431 and 502
 	// beyond. If zero, 64 KiB is used.
 	MaxHead int
@@ -54,6 +57,7 @@ func (l *Limits) complete() error {
 	def(&l.MaxExchanges, 10000)
 	def(&l.MaxBody, 4<<20)
 	def(&l.MaxHead, 64<<10)
+	def(&l.BodyMemory, 256<<20)
 	def(&l.Timeout, 60*time.Second)
 	def(&l.ConnectTimeout, 5*time.Second)
 	def(&l.QueueTimeout, time.Second)
@@ -64,6 +68,8 @@ func (l *Limits) complete() error {
 	switch {
 	case l.MaxBody < 0 || l.MaxBody > 7<<20:
 		return fmt.Errorf("proxy: MaxBody is %d; want 1 to 7 MiB", l.MaxBody)
+	case l.BodyMemory < l.MaxBody:
+		return fmt.Errorf("proxy: BodyMemory is %d; want at least MaxBody, %d", l.BodyMemory, l.MaxBody)
 	case l.MaxHead < 1<<10 || l.MaxHead > 1<<20:
 		return fmt.Errorf("proxy: MaxHead is %d; want 1 KiB to 1 MiB", l.MaxHead)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +39,7 @@ type handlerLoop struct {
 
 	resp   wire.Response
 	fields []wire.Field
+	length []byte // the value of a HEAD's Content-Length
 }
 
 func newHandlerOut(r *route, cfg *Config) *handlerOut {
@@ -151,13 +153,18 @@ func (l *handlerLoop) respond(ex *exchange, from *fasthttp.Response) {
 		l.resp.BodyKind, l.resp.Body = wire.BodyNone, nil
 	}
 	fields := l.fields[:0]
+	if string(ex.req.Method) == "HEAD" && l.resp.BodyKind == wire.BodyWhole {
+		l.resp.BodyKind, l.resp.Body = wire.BodyNone, nil
+		l.length = strconv.AppendInt(l.length[:0], int64(len(body)), 10)
+		fields = append(fields, wire.Field{Name: []byte(contentLength), Value: l.length})
+	}
 	for name, value := range from.Header.All() {
 		if !http1.IsHopByHop(name) && !isContentLength(name) && http1.IsValidField(name, value) {
 			fields = append(fields, wire.Field{Name: name, Value: value})
 		}
 	}
 	l.resp.Fields = fields
-	l.resp.RawBody = len(body) > 256 && isCompressed(fields)
+	l.resp.RawBody = len(l.resp.Body) > 256 && isCompressed(fields)
 	ex.finish(&l.resp)
 	l.fields = clearFields(fields)
 }

@@ -43,7 +43,7 @@ func (ps *peerStream) Opened(s *pool.Stream) error {
 		return pool.ErrClosed
 	}
 	ps.sender.init(s, hop, own, theirs)
-	ps.unbatcher.init(hop, own, theirs, ps.onRecord)
+	ps.unbatcher.init(hop, &ps.p.route.memory, own, theirs, ps.onRecord)
 	ps.lastRecv.Store(int64(ps.p.route.now()))
 	ps.isOpen = true
 	return nil

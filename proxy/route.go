@@ -45,6 +45,7 @@ type route struct {
 	via []byte // this process's name in Via, random
 
 	inflight atomic.Int64
+	memory   budget
 	stats    stats
 
 	donec chan struct{}
@@ -57,7 +58,8 @@ func newRoute(cfg *Limits, log *slog.Logger) *route {
 	rand.Read(name[:])
 	return &route{
 		cfg: cfg, log: log, start: time.Now(), donec: make(chan struct{}),
-		via: fmt.Appendf(nil, "h2tp-%x", name),
+		via:    fmt.Appendf(nil, "h2tp-%x", name),
+		memory: budget{limit: int64(cfg.BodyMemory)},
 	}
 }
 

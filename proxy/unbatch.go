@@ -33,6 +33,8 @@ type unbatcher struct {
 	coded  time.Time   // when cdec was last used
 	isUsed bool        // cdec has seen a batch
 	buf    []byte      // a batch that is not whole yet
+	memory *budget     // that buf counts against
+	held   int64
 	rec    wire.Record
 
 	mu     sync.Mutex // held by receive, and by whoever gives the memory back
@@ -70,8 +72,8 @@ func (u *unbatcher) releaseIdle() {
 	}
 }
 
-func (u *unbatcher) init(hop *Hop, own, peer terms, onRecord func(*wire.Record) error) {
-	u.mem = hop.Memory
+func (u *unbatcher) init(hop *Hop, memory *budget, own, peer terms, onRecord func(*wire.Record) error) {
+	u.mem, u.memory = hop.Memory, memory
 	u.limits = wire.Limits{Batch: own.limits.Batch}
 	u.window = own.limits.Window
 	u.wdec = wire.NewDecoder(own.limits.Dict(peer.limits), u.limits)
@@ -95,6 +97,9 @@ func (u *unbatcher) release() {
 	if u.mu.TryLock() {
 		u.releaseCodec()
 		u.buf = nil
+		if u.memory != nil {
+			u.memory.free(&u.held)
+		}
 		u.mu.Unlock()
 	}
 }
@@ -131,6 +136,9 @@ func (u *unbatcher) take(p []byte) error {
 		k := min(len(p), want-len(u.buf))
 		u.buf = append(u.buf, p[:k]...)
 		p = p[k:]
+		if !u.memory.hold(&u.held, int64(cap(u.buf))) {
+			return &pool.ResetError{Code: codeCalm, Local: true}
+		}
 		if len(u.buf) < want || want == wire.HeaderSize {
 			continue
 		}
@@ -139,6 +147,7 @@ func (u *unbatcher) take(p []byte) error {
 		}
 		if u.buf = u.buf[:0]; cap(u.buf) > keepBuffer {
 			u.buf = nil
+			u.memory.free(&u.held)
 		}
 	}
 	return nil

@@ -20,11 +20,13 @@ type reply struct {
 	b    []byte
 	head http1.ResponseHead
 	body bodyReader
+	held int64 // of the route's memory
 }
 
 var replies = sync.Pool{New: func() any { return &reply{b: make([]byte, 0, inputSize)} }}
 
-func (r *reply) put() {
+func (r *reply) put(m *budget) {
+	m.free(&r.held)
 	r.head.Reset()
 	if cap(r.b) > keepBuffer || cap(r.body.body) > keepBuffer {
 		return
@@ -76,7 +78,7 @@ func (c *upstreamConn) Acquire() []byte {
 // Release implements rawconn.Buffers.
 func (c *upstreamConn) Release() {
 	if len(c.in.b) == 0 {
-		c.in.put()
+		c.in.put(&c.u.route.memory)
 		c.in = nil
 	}
 }
@@ -90,7 +92,11 @@ func (c *upstreamConn) read() error {
 		c.Release()
 	}
 	if n > 0 {
-		c.in.b = c.in.b[:len(c.in.b)+n]
+		in := c.in
+		in.b = in.b[:len(in.b)+n]
+		if !c.u.route.memory.hold(&in.held, int64(cap(in.b)+cap(in.body.body))) {
+			return errMemory
+		}
 		return nil
 	}
 	if err == nil {
@@ -223,7 +229,7 @@ func (c *upstreamConn) readLoop() {
 		}
 		hasBegun := c.in != nil && len(c.in.b) > 0
 		if c.in != nil {
-			c.in.put()
+			c.in.put(&c.u.route.memory)
 			c.in = nil
 		}
 		c.close()
@@ -231,6 +237,8 @@ func (c *upstreamConn) readLoop() {
 			f := failure{code: wire.CodeUpstream, err: err}
 			if he, ok := errors.AsType[*http1.Error](err); ok && he.Status == 413 {
 				f.code = wire.CodeResponseTooLarge
+			} else if err == errMemory {
+				f.code = wire.CodeOverload
 			} else if hasBegun && (err == io.EOF || errors.Is(err, net.ErrClosed)) {
 				f.err = errShort
 			}
@@ -398,7 +406,7 @@ func (c *upstreamConn) finish(head int) error {
 		ex.finish(&resp)
 	}
 	c.in = nil
-	in.put()
+	in.put(&c.u.route.memory)
 	if !isReusable {
 		return errDone
 	}

@@ -1,0 +1,30 @@
+package main
+
+import (
+	"fmt"
+	"io"
+)
+
+// check validates the flags as serve does, and prints what they come to.
+func check(args []string, stdout io.Writer) error {
+	_, list, err := parseOptions(args)
+	if err != nil {
+		return orHelp(err, stdout, checkUsage, list)
+	}
+	for _, s := range list {
+		v := s.get()
+		if !s.isSet {
+			v = s.def
+		}
+		fmt.Fprintf(stdout, "%s = %s\n", s.name, v)
+	}
+	return nil
+}
+
+const checkUsage = `h2tp check reads the flags of "h2tp serve", and the files they name, and prints one
+"flag = value" a line. A mistake is one line on standard error, and exit code 2.
+
+Usage: h2tp check --listen URL[,URL...] --to URL[,URL...] [flags]
+
+Flags:
+`

@@ -1,0 +1,312 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/h2tp/h2tp/certs"
+	"github.com/h2tp/h2tp/compress"
+	"github.com/h2tp/h2tp/proxy"
+)
+
+// options are what the flags of serve and check say.
+type options struct {
+	proxy.Limits
+	proxy.Hop
+
+	listen, to []string
+	compress   string // the codec's name
+
+	cert, key, clientCA       string // of the listeners
+	ca, clientCert, clientKey string // of the destinations
+	insecureSkipVerify        bool
+
+	codecMemory         int64
+	drainTimeout        time.Duration
+	logFormat, logLevel string
+
+	// What the above come to.
+	listeners, destinations []endpoint
+	listenTLS               *tls.Config
+}
+
+// setting is a flag: what the help says of it, and its value.
+type setting struct {
+	value
+	name  string
+	arg   string // what stands for the value in the help; empty for a bool
+	def   string // the default as the help shows it
+	needs need
+	usage string
+	isSet bool
+}
+
+// need is what a flag has to meet on the command line to have an effect.
+type need int
+
+const (
+	needsNothing  need = iota
+	needsFront         // a --listen URL that is http
+	needsHop           // either end of a hop
+	needsBackTLS       // a --listen URL that is h2tp
+	needsPeer          // a --to URL that is h2tp or h2tpc
+	needsPeerTLS       // a --to URL that is h2tp
+	needsUpstream      // a --to URL that is http
+)
+
+// The setting is a flag.Value.
+func (s *setting) String() string   { return s.get() }
+func (s *setting) IsBoolFlag() bool { return s.arg == "" }
+
+func (s *setting) Set(v string) error {
+	s.isSet = true
+	return s.set(v)
+}
+
+// settings sets the defaults, and lists the flags that change them.
+func (o *options) settings() []*setting {
+	*o = options{
+		Limits: proxy.Limits{
+			MaxExchanges: 10000, MaxBody: 4 << 20, MaxHead: 64 << 10, MaxConns: 50000, MaxUpstreamConns: 1024,
+			Timeout: time.Minute, ConnectTimeout: 5 * time.Second, QueueTimeout: time.Second,
+			ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
+		},
+		Hop: proxy.Hop{
+			Conns: 1, PingPeriod: 15 * time.Second, PingTimeout: 5 * time.Second, StreamMaxAge: 30 * time.Minute,
+		},
+		compress: "zstd", codecMemory: 256 << 20, drainTimeout: 10 * time.Second, logFormat: "text", logLevel: "info",
+	}
+	const ms, many = time.Millisecond, 1 << 30
+	list := []*setting{
+		{name: "listen", arg: "URL[,URL...]", value: list(&o.listen, o.addListener),
+			usage: "where to accept: http://HOST:PORT for clients; h2tp://HOST:PORT[/PREFIX] for fronts, over TLS; h2tpc://HOST:PORT[/PREFIX] for fronts, in the clear; an empty HOST is every address"},
+		{name: "to", arg: "URL[,URL...]", value: list(&o.to, o.addDestination),
+			usage: "where exchanges go: http://HOST:PORT is an upstream, h2tp:// and h2tpc:// are a back; of several that work, the least loaded is used"},
+		{name: "cert", arg: "FILE", value: text(&o.cert), needs: needsBackTLS, usage: "PEM certificate, with those between it and the root after it, of the h2tp listeners"},
+		{name: "key", arg: "FILE", value: text(&o.key), needs: needsBackTLS, usage: "PEM key of --cert"},
+		{name: "client-ca", arg: "FILE", value: text(&o.clientCA), needs: needsBackTLS, usage: "PEM certificates of the authorities that must vouch for the fronts that come by h2tp; without it any may come"},
+		{name: "ca", arg: "FILE", value: text(&o.ca), needs: needsPeerTLS, usage: "PEM certificates of the authorities that may vouch for an h2tp back; without it those of the system"},
+		{name: "client-cert", arg: "FILE", value: text(&o.clientCert), needs: needsPeerTLS, usage: "PEM certificate shown to an h2tp back that asks for one"},
+		{name: "client-key", arg: "FILE", value: text(&o.clientKey), needs: needsPeerTLS, usage: "PEM key of --client-cert"},
+		{name: "insecure-skip-verify", value: boolean(&o.insecureSkipVerify), needs: needsPeerTLS, usage: "take any certificate of an h2tp back: whoever is on the way reads everything"},
+		{name: "compress", arg: "CODEC", value: choice(&o.compress, "zstd", "snappy", "flate", "none"), needs: needsHop, usage: "codec this end sends with on the hop: zstd, snappy, flate or none; it decodes all"},
+		{name: "batch-delay", arg: "DURATION", value: duration(&o.BatchDelay, 0, time.Second, false), needs: needsHop, usage: "how long a batch waits for more records once it has one; 0s sends as soon as those about to join have joined"},
+		{name: "conns", arg: "N", value: count(&o.Conns, 1, 64, false), needs: needsPeer, usage: "connections kept to each back"},
+		{name: "codec-memory", arg: "SIZE", value: size(&o.codecMemory, 1<<20, 1<<40, true), needs: needsHop, usage: "memory of all codec contexts together; past it a new stream is sent snappy or none"},
+		{name: "ping-period", arg: "DURATION", value: duration(&o.PingPeriod, 100*ms, longest, true), needs: needsHop, usage: "silence after which a hop's connection or stream is pinged; off never pings"},
+		{name: "ping-timeout", arg: "DURATION", value: duration(&o.PingTimeout, 100*ms, longest, false), needs: needsHop, usage: "how long after a ping it may stay silent before it is given up"},
+		{name: "stream-max-age", arg: "DURATION", value: duration(&o.StreamMaxAge, time.Second, longest, true), needs: needsPeer, usage: "age at which a batched stream is replaced, +-10 %; off never does"},
+		{name: "secret-fields", arg: "NAME[,NAME...]", value: list(&o.Secrets, checkFieldName), needs: needsHop, usage: "further fields whose values stay out of the shared compression context, besides Authorization, Cookie, Set-Cookie, X-Api-Key, X-Auth-Token, X-Csrf-Token and X-Amz-Security-Token"},
+		{name: "max-exchanges", arg: "N", value: count(&o.MaxExchanges, 1, many, true), usage: "exchanges in flight for each front or back; one more is answered 503; off is no bound"},
+		{name: "max-body", arg: "SIZE", value: size(&o.MaxBody, 1, 7<<20, false), usage: "body of a request (413 beyond) and of a response (502 beyond)"},
+		{name: "max-head", arg: "SIZE", value: size(&o.MaxHead, 1<<10, 1<<20, false), usage: "head of a request (431 beyond) and of a response (502 beyond)"},
+		{name: "max-conns", arg: "N", value: count(&o.MaxConns, 1, many, true), needs: needsFront, usage: "connections of clients; one more is closed; off is no bound"},
+		{name: "max-upstream-conns", arg: "N", value: count(&o.MaxUpstreamConns, 1, many, false), needs: needsUpstream, usage: "connections to each upstream; more exchanges wait for one"},
+		{name: "timeout", arg: "DURATION", value: duration(&o.Timeout, 100*ms, longest, true), usage: "from the whole request to the whole response: 504 beyond, to within 100ms; off is no bound"},
+		{name: "connect-timeout", arg: "DURATION", value: duration(&o.ConnectTimeout, ms, longest, false), usage: "one dial"},
+		{name: "queue-timeout", arg: "DURATION", value: duration(&o.QueueTimeout, ms, longest, false), needs: needsPeer, usage: "how long an exchange waits while there is no connection to a back: 502 beyond, to within 100ms"},
+		{name: "idle-timeout", arg: "DURATION", def: "75s for clients, 55s for upstreams", value: duration(&o.IdleTimeout, 100*ms, longest, false), usage: "how long a client's or upstream's connection stays open without an exchange"},
+		{name: "read-timeout", arg: "DURATION", value: duration(&o.ReadTimeout, 100*ms, longest, true), needs: needsFront, usage: "how long a client may take to send a request once it began: 408 beyond; off is no bound"},
+		{name: "write-timeout", arg: "DURATION", value: duration(&o.WriteTimeout, 100*ms, longest, false), usage: "how long a client or an upstream may take nothing of what is written to it"},
+		{name: "drain-timeout", arg: "DURATION", value: duration(&o.drainTimeout, ms, longest, false), usage: "how long SIGTERM or SIGINT lets what runs finish; a second signal stops at once"},
+		{name: "log-format", arg: "FORMAT", value: choice(&o.logFormat, "text", "json"), usage: "of the log on standard error: text or json"},
+		{name: "log-level", arg: "LEVEL", value: choice(&o.logLevel, "debug", "info", "warn", "error"), usage: "least level that is logged: debug, info, warn or error"},
+	}
+	for _, s := range list {
+		if s.def == "" {
+			s.def = s.get()
+		}
+	}
+	return list
+}
+
+// parseFlags reads args into the settings. Its errors name the flag.
+func parseFlags(list []*setting, args []string) error {
+	fs := flag.NewFlagSet("", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	for _, s := range list {
+		fs.Var(s, s.name, s.usage)
+	}
+	err := fs.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return err
+	case err != nil: // flag names it with one dash, the documents with two
+		r := strings.NewReplacer("for flag -", "for flag --", "argument: -", "argument: --", "defined: -", "defined: --", "boolean value", "value", "\" for -", "\" for flag --")
+		return usageError{errors.New(r.Replace(err.Error()))}
+	case fs.NArg() > 0:
+		return usageError{fmt.Errorf("unexpected argument %q", fs.Arg(0))}
+	}
+	return nil
+}
+
+// parseOptions reads and checks the flags of serve and check. It also reads the
+// files they name.
+func parseOptions(args []string) (*options, []*setting, error) {
+	o := new(options)
+	list := o.settings()
+	if err := parseFlags(list, args); err != nil {
+		return o, list, err
+	}
+	if err := o.validate(list); err != nil {
+		return o, list, usageError{err}
+	}
+	return o, list, nil
+}
+
+// validate finds what is missing and what contradicts, and completes o.
+func (o *options) validate(list []*setting) error {
+	switch {
+	case len(o.listen) == 0:
+		return errors.New("flag --listen is missing")
+	case len(o.to) == 0:
+		return errors.New("flag --to is missing")
+	}
+	for _, s := range list {
+		if why := o.lacks(s.needs); s.isSet && why != "" {
+			return fmt.Errorf("flag --%s has no effect: %s", s.name, why)
+		}
+	}
+	isBackTLS := o.lacks(needsBackTLS) == ""
+	switch {
+	case isBackTLS && o.cert == "":
+		return errors.New("flag --cert is missing: a --listen URL has scheme h2tp")
+	case isBackTLS && o.key == "":
+		return errors.New("flag --key is missing: --cert has no use without it")
+	case (o.clientCert == "") != (o.clientKey == ""):
+		return errors.New("flags --client-cert and --client-key are given together or not at all")
+	case o.insecureSkipVerify && o.ca != "":
+		return errors.New("flags --insecure-skip-verify and --ca contradict each other")
+	}
+	var err error
+	if o.Compress, err = proxy.ParseCodec(o.compress); err != nil {
+		return fmt.Errorf("flag --compress: %w", err)
+	}
+	o.Memory = compress.NewMemory(o.codecMemory)
+	return o.loadTLS()
+}
+
+// loadTLS reads the files, one flag after the other so that an error names it.
+func (o *options) loadTLS() (err error) {
+	if o.cert != "" {
+		cfg := certs.ServerConfig{CertFile: o.cert, KeyFile: o.key}
+		if o.listenTLS, err = certs.Server(cfg); err != nil {
+			return fmt.Errorf("flags --cert and --key: %w", err)
+		}
+		cfg.ClientCAFile = o.clientCA
+		if o.listenTLS, err = certs.Server(cfg); err != nil {
+			return fmt.Errorf("flag --client-ca: %w", err)
+		}
+	}
+	if o.lacks(needsPeerTLS) == "" {
+		cfg := certs.ClientConfig{CAFile: o.ca, InsecureSkipVerify: o.insecureSkipVerify}
+		if o.TLS, err = certs.Client(cfg); err != nil {
+			return fmt.Errorf("flag --ca: %w", err)
+		}
+		cfg.CertFile, cfg.KeyFile = o.clientCert, o.clientKey
+		if o.TLS, err = certs.Client(cfg); err != nil {
+			return fmt.Errorf("flags --client-cert and --client-key: %w", err)
+		}
+	}
+	return nil
+}
+
+// lacks says what is not there of what a flag needs, or nothing.
+func (o *options) lacks(n need) string {
+	find := func(ends []endpoint, schemes ...string) bool {
+		return slices.ContainsFunc(ends, func(e endpoint) bool { return slices.Contains(schemes, e.scheme) })
+	}
+	var ok bool
+	var why string
+	switch n {
+	case needsNothing:
+		ok = true
+	case needsFront:
+		ok, why = find(o.listeners, "http"), "no --listen URL has scheme http"
+	case needsHop:
+		ok = find(o.listeners, "h2tp", "h2tpc") || find(o.destinations, "h2tp", "h2tpc")
+		why = "no --listen or --to URL has scheme h2tp or h2tpc"
+	case needsBackTLS:
+		ok, why = find(o.listeners, "h2tp"), "no --listen URL has scheme h2tp"
+	case needsPeer:
+		ok, why = find(o.destinations, "h2tp", "h2tpc"), "no --to URL has scheme h2tp or h2tpc"
+	case needsPeerTLS:
+		ok, why = find(o.destinations, "h2tp"), "no --to URL has scheme h2tp"
+	case needsUpstream:
+		ok, why = find(o.destinations, "http"), "no --to URL has scheme http"
+	}
+	if ok {
+		return ""
+	}
+	return why
+}
+
+// addListener checks one URL of --listen.
+func (o *options) addListener(s string) error {
+	e, err := parseEndpoint(s, "--listen")
+	if err != nil {
+		return err
+	}
+	for _, other := range o.listeners {
+		if e.addr == other.addr && e.port != "0" {
+			return fmt.Errorf("%q and %q are the same address", other.url, s)
+		}
+	}
+	o.listeners = append(o.listeners, e)
+	return nil
+}
+
+// addDestination checks one URL of --to.
+func (o *options) addDestination(s string) error {
+	e, err := parseEndpoint(s, "--to")
+	switch {
+	case err != nil:
+		return err
+	case e.host == "":
+		return fmt.Errorf("%q has no host", s)
+	case e.port == "0":
+		return fmt.Errorf("%q has port 0", s)
+	}
+	o.destinations = append(o.destinations, e)
+	return nil
+}
+
+// checkFieldName takes a token of RFC 9110 5.6.2.
+func checkFieldName(s string) error {
+	isToken := func(r rune) bool {
+		return r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || strings.ContainsRune("!#$%&'*+-.^_`|~", r)
+	}
+	if s == "" || strings.ContainsFunc(s, func(r rune) bool { return !isToken(r) }) {
+		return fmt.Errorf("%q is no field's name", s)
+	}
+	return nil
+}
+
+// writeFlags writes what the help says of each flag.
+func writeFlags(w io.Writer, list []*setting) {
+	for _, s := range list {
+		head := "  --" + s.name
+		if s.arg != "" {
+			head += " " + s.arg
+		}
+		if s.def != "" {
+			head += "   (default " + s.def + ")"
+		}
+		fmt.Fprintln(w, head)
+		line := "       "
+		for word := range strings.FieldsSeq(s.usage) {
+			if len(line)+1+len(word) > 100 {
+				fmt.Fprintln(w, line)
+				line = "       "
+			}
+			line += " " + word
+		}
+		fmt.Fprintln(w, line)
+	}
+}

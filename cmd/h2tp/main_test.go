@@ -1,0 +1,175 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// output is what a running command wrote so far.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+	c  chan struct{} // closed and made anew at each write
+}
+
+func newOutput() *output { return &output{c: make(chan struct{})} }
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	close(o.c)
+	o.c = make(chan struct{})
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+// await waits until the output holds s, and returns what stands behind it on its line.
+func (o *output) await(t *testing.T, s string) string {
+	t.Helper()
+	for {
+		o.mu.Lock()
+		all, c := o.b.String(), o.c
+		o.mu.Unlock()
+		if _, after, ok := strings.Cut(all, s); ok {
+			if line, _, ok := strings.Cut(after, "\n"); ok {
+				return line
+			}
+		}
+		select {
+		case <-c:
+		case <-t.Context().Done():
+			t.Fatalf("got %q; want a line with %q", all, s)
+		}
+	}
+}
+
+func TestExitCodesAndOneLineForAMistake(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	pem := writePEM(t, newAuthority(t), "127.0.0.1")
+	bad := filepath.Join(t.TempDir(), "bad.pem")
+	if err := os.WriteFile(bad, []byte("no PEM\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const (
+		front = "serve --listen http://127.0.0.1:0 --to h2tpc://127.0.0.1:1 "
+		tls   = "serve --listen http://127.0.0.1:0 --to h2tp://127.0.0.1:1 "
+		back  = "serve --listen h2tp://127.0.0.1:0 --to http://127.0.0.1:1 "
+		edge  = "serve --listen http://127.0.0.1:0 --to http://127.0.0.1:1 "
+	)
+	for _, tc := range []struct {
+		args string
+		code int
+		want string // in the line on standard error, or, when the code is 0, on standard output
+	}{
+		{"", 0, "Usage:"},
+		{"help", 0, "Usage:"},
+		{"version", 0, "h2tp "},
+		{"serve --help", 0, "--batch-delay DURATION"},
+		{"check --help", 0, "--batch-delay DURATION"},
+		{"demo -h", 0, "--load N"},
+		{"fly", 2, `unknown command "fly"`},
+		{"serve", 2, "--listen is missing"},
+		{"serve --to http://127.0.0.1:1", 2, "--listen is missing"},
+		{"serve --listen http://:0", 2, "--to is missing"},
+		{front + "--bogus", 2, "--bogus"},
+		{front + "--bo\ngus", 2, "--bo gus"},
+		{front + "more", 2, `unexpected argument "more"`},
+		{front + "--conns", 2, "--conns"},
+		{front + "--listen https://:0", 2, "scheme https: not supported yet as --listen"},
+		{front + "--listen unix:///s", 2, "scheme unix: not supported yet as --listen"},
+		{front + "--to https://x", 2, "scheme https: not supported yet as --to"},
+		{front + "--to unix:///s", 2, "scheme unix: not supported yet as --to"},
+		{front + "--listen ftp://:0", 2, "--listen"},
+		{front + "--listen 127.0.0.1:0", 2, "--listen"},
+		{front + "--listen http:127.0.0.1", 2, "--listen"},
+		{front + "--listen http://", 2, "--listen"},
+		{front + "--listen http://:8/path", 2, "--listen"},
+		{front + "--listen http://:8?q", 2, "--listen"},
+		{front + "--listen http://:8,http://:8", 2, "the same address"},
+		{front + "--listen http://:80,h2tpc://:80", 2, "the same address"},
+		{front + "--listen http://:65536", 2, "--listen"},
+		{front + "--to http://", 2, "--to"},
+		{front + "--to http://:80", 2, "no host"},
+		{front + "--to http://x:0", 2, "port 0"},
+		{front + "--to http://u:p@x", 2, "--to"},
+		{front + "--to http://x/path", 2, "has a path"},
+		{front + "--to http://x,", 2, "--to"},
+		{front + "--compress gzip", 2, "--compress"},
+		{front + "--max-body 64KB", 2, "--max-body"},
+		{front + "--max-body 8MiB", 2, "--max-body"},
+		{front + "--max-body -1", 2, "--max-body"},
+		{front + "--timeout 0", 2, "--timeout"},
+		{front + "--timeout 10", 2, "--timeout"},
+		{front + "--queue-timeout off", 2, "--queue-timeout"},
+		{front + "--batch-delay 2s", 2, "--batch-delay"},
+		{front + "--log-level loud", 2, "--log-level"},
+		{front + "--log-format xml", 2, "--log-format"},
+		{front + "--secret-fields a:b", 2, "--secret-fields"},
+		{front + "--ca " + pem.ca, 2, "--ca has no effect"},
+		{front + "--insecure-skip-verify", 2, "--insecure-skip-verify has no effect"},
+		{front + "--cert " + pem.cert, 2, "--cert has no effect"},
+		{front + "--max-upstream-conns 9", 2, "--max-upstream-conns has no effect"},
+		{edge + "--compress none", 2, "--compress has no effect"},
+		{edge + "--conns 2", 2, "--conns has no effect"},
+		{tls + "--insecure-skip-verify=x", 2, "--insecure-skip-verify"},
+		{tls + "--insecure-skip-verify --ca " + pem.ca, 2, "--insecure-skip-verify and --ca"},
+		{tls + "--client-key " + pem.key, 2, "--client-cert and --client-key"},
+		{tls + "--ca " + bad, 2, "--ca"},
+		{tls + "--client-cert " + bad + " --client-key " + bad, 2, "--client-cert"},
+		{back, 2, "--cert is missing"},
+		{back + "--key " + pem.key, 2, "--cert is missing"},
+		{back + "--cert " + pem.cert, 2, "--key is missing"},
+		{back + "--cert /no/file --key " + pem.key, 2, "--cert"},
+		{back + "--cert " + pem.key + " --key " + pem.cert, 2, "--key"},
+		{back + "--max-conns 9 --cert " + pem.cert + " --key " + pem.key, 2, "--max-conns has no effect"},
+		{back + "--client-ca " + bad + " --cert " + pem.cert + " --key " + pem.key, 2, "--client-ca"},
+		{front + "--listen http://" + taken.Addr().String(), 1, "--listen"},
+		{"demo more", 2, `unexpected argument "more"`},
+		{"demo --listen 8080", 2, "--listen"},
+		{"demo --load -1", 2, "--load"},
+		{"demo --compress gzip", 2, "--compress"},
+	} {
+		t.Run(tc.args, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel() // what serves by mistake ends at once
+			args := strings.Split(tc.args, " ")
+			if tc.args == "" {
+				args = nil
+			}
+			if last := len(args) - 1; last >= 0 && args[last] == "" {
+				args = args[:last]
+			}
+			if code := run(ctx, args, &stdout, &stderr); code != tc.code {
+				t.Errorf("code %d, %q; want %d", code, &stderr, tc.code)
+			}
+			got, other := stderr.String(), stdout.String()
+			if tc.code == 0 {
+				got, other = other, got
+			} else if strings.Count(got, "\n") != 1 || !strings.HasSuffix(got, "\n") {
+				t.Errorf("got %q; want one line", got)
+			}
+			if !strings.Contains(got, tc.want) {
+				t.Errorf("got %q; want it to name %q", got, tc.want)
+			}
+			if other != "" {
+				t.Errorf("the other output has %q", other)
+			}
+		})
+	}
+}

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/h2tp/h2tp/proxy"
+)
+
+const serveUsage = `h2tp serve accepts exchanges at the --listen URLs and passes them on to the --to URLs.
+
+  a front:       h2tp serve --listen http://:8080 --to h2tp://back:8443
+  a back:        h2tp serve --listen h2tp://:8443 --cert c.pem --key k.pem --to http://127.0.0.1:9000
+  in the clear:  h2tpc in place of h2tp, and no certificate
+
+Sizes are bytes, or end in KiB, MiB or GiB; durations end in ms, s, m or h. SIGTERM and SIGINT
+stop accepting and let what runs finish; a second one stops at once. The exit code is 0 after a
+clean end, 1 when something failed, 2 for a mistake in the flags.
+
+Usage: h2tp serve --listen URL[,URL...] --to URL[,URL...] [flags]
+
+Flags:
+`
+
+// orHelp writes the help when that is what was asked for, and returns err.
+func orHelp(err error, w io.Writer, usage string, list []*setting) error {
+	if errors.Is(err, flag.ErrHelp) {
+		io.WriteString(w, usage)
+		writeFlags(w, list)
+	}
+	return err
+}
+
+// serve runs the ends that the flags ask for until a signal or the end of ctx.
+func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	o, list, err := parseOptions(args)
+	if err != nil {
+		return orHelp(err, stdout, serveUsage, list)
+	}
+	log := newLogger(stderr, o.logFormat, o.logLevel)
+	if o.insecureSkipVerify {
+		log.Warn("INSECURE: --insecure-skip-verify is set, certificates of backs are not verified, whoever is on the way can read and change everything")
+	}
+	sigc := notify()
+	defer signal.Stop(sigc)
+	s := &server{log: log, failc: make(chan error, 1)}
+	defer s.close()
+	if err := s.start(o); err != nil {
+		return err
+	}
+	log.Info("serving", "to", o.to)
+	return s.wait(ctx, sigc, o)
+}
+
+func newLogger(w io.Writer, format, level string) *slog.Logger {
+	var opt slog.HandlerOptions
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		panic("h2tp: bug: " + err.Error())
+	}
+	opt.Level = l
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(w, &opt))
+	}
+	return slog.New(slog.NewTextHandler(w, &opt))
+}
+
+// notify takes the signals that end a process; two fit, the second counts.
+func notify() chan os.Signal {
+	sigc := make(chan os.Signal, 2)
+	signal.Notify(sigc, syscall.SIGTERM, syscall.SIGINT)
+	return sigc
+}
+
+// end is a front or a back.
+type end interface {
+	Serve(net.Listener) error
+	Shutdown(context.Context) error
+	Close() error
+}
+
+// server runs ends on their listeners.
+type server struct {
+	log   *slog.Logger
+	ends  []end
+	failc chan error     // the first end that failed, capacity 1
+	wg    sync.WaitGroup // serveLoops, shutdown
+}
+
+// kind tells which listeners share an end: all fronts do, and backs with the
+// same prefix and the same way in.
+type kind struct {
+	scheme, prefix string
+}
+
+// start listens everywhere before anything is served, so that a taken port ends
+// the process before the first client comes.
+func (s *server) start(o *options) error {
+	lns := make([]net.Listener, 0, len(o.listeners))
+	for _, e := range o.listeners {
+		ln, err := net.Listen("tcp", e.addr)
+		if err != nil {
+			for _, ln := range lns {
+				ln.Close()
+			}
+			return fmt.Errorf("flag --listen: %s: %w", e.url, err)
+		}
+		lns = append(lns, ln)
+	}
+	ends := make(map[kind]end)
+	for i, e := range o.listeners {
+		k := kind{e.scheme, e.prefix}
+		if ends[k] == nil {
+			end, err := o.newEnd(k, s.log)
+			if err != nil {
+				for _, ln := range lns[i:] {
+					ln.Close()
+				}
+				return err
+			}
+			ends[k] = end
+			s.ends = append(s.ends, end)
+		}
+		s.log.Info("listening", "url", e.scheme+"://"+lns[i].Addr().String()+e.prefix)
+		s.serve(ends[k], lns[i])
+	}
+	return nil
+}
+
+func (o *options) newEnd(k kind, log *slog.Logger) (end, error) {
+	cfg := proxy.Config{Limits: o.Limits, Hop: o.Hop, To: o.to, Prefix: k.prefix, Logger: log}
+	switch k.scheme {
+	case "http":
+		return proxy.NewFront(cfg)
+	case "h2tp":
+		cfg.ListenTLS = o.listenTLS
+	default:
+		cfg.Cleartext = true
+	}
+	return proxy.NewBack(cfg)
+}
+
+func (s *server) serve(e end, ln net.Listener) {
+	s.wg.Go(func() { s.serveLoop(e, ln) })
+}
+
+func (s *server) serveLoop(e end, ln net.Listener) {
+	if err := e.Serve(ln); !errors.Is(err, proxy.ErrClosed) {
+		select {
+		case s.failc <- err:
+		default:
+		}
+	}
+}
+
+// wait ends with the first signal or ctx, and then drains.
+func (s *server) wait(ctx context.Context, sigc <-chan os.Signal, o *options) error {
+	select {
+	case err := <-s.failc:
+		return err
+	case sig := <-sigc:
+		s.log.Info("draining", "why", sig.String(), "timeout", o.drainTimeout)
+	case <-ctx.Done():
+		s.log.Info("draining", "why", context.Cause(ctx).Error(), "timeout", o.drainTimeout)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.drainTimeout)
+	defer cancel()
+	donec := make(chan error, 1)
+	s.wg.Go(func() { s.shutdown(ctx, donec) })
+	select {
+	case err := <-donec:
+		if err == nil {
+			s.log.Info("drained")
+		}
+		return err
+	case sig := <-sigc:
+		return fmt.Errorf("stopped before the drain was over: %s", sig)
+	}
+}
+
+// shutdown drains all ends at once: none needs another.
+func (s *server) shutdown(ctx context.Context, donec chan<- error) {
+	errs := make([]error, len(s.ends))
+	var wg sync.WaitGroup
+	for i, e := range s.ends {
+		wg.Go(func() { errs[i] = e.Shutdown(ctx) })
+	}
+	wg.Wait()
+	err := errors.Join(errs...)
+	if err != nil {
+		err = fmt.Errorf("drain: %w", err)
+	}
+	donec <- err
+}
+
+// close stops what still runs, and waits for it.
+func (s *server) close() {
+	for _, e := range s.ends {
+		e.Close()
+	}
+	s.wg.Wait()
+}

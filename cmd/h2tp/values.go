@@ -1,0 +1,181 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A value is one flag's: how it is read and how it is shown.
+type value struct {
+	set func(string) error
+	get func() string
+}
+
+const off = "off"
+
+// longest is far more than anybody wants, and less than what the hop can say.
+const longest = 30 * 24 * time.Hour
+
+// duration reads a duration of lo to hi; with mayOff also "off", which is -1.
+func duration(p *time.Duration, lo, hi time.Duration, mayOff bool) value {
+	want := fmt.Sprintf("want %v to %v", lo, shortDuration(hi))
+	if mayOff {
+		want += ", or off"
+	}
+	return value{
+		set: func(s string) error {
+			if mayOff && s == off {
+				*p = -1
+				return nil
+			}
+			d, err := time.ParseDuration(s)
+			if err != nil || d < lo || d > hi {
+				return errors.New(want)
+			}
+			*p = d
+			return nil
+		},
+		get: func() string {
+			if *p < 0 {
+				return off
+			}
+			return shortDuration(*p)
+		},
+	}
+}
+
+// shortDuration leaves out the zero minutes and seconds.
+func shortDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// count reads a number of lo to hi; with mayOff also "off", which is -1.
+func count(p *int, lo, hi int, mayOff bool) value {
+	return number(p, lo, hi, mayOff, func(s string) (int, error) { return strconv.Atoi(s) }, strconv.Itoa)
+}
+
+// size reads a number of bytes of lo to hi, such as 64KiB; with mayOff also "off", which is -1.
+func size[T int | int64](p *T, lo, hi T, mayOff bool) value {
+	return number(p, lo, hi, mayOff, parseSize, func(n T) string { return formatSize(int64(n)) })
+}
+
+func number[T int | int64](p *T, lo, hi T, mayOff bool, parse func(string) (T, error), format func(T) string) value {
+	want := fmt.Sprintf("want %s to %s", format(lo), format(hi))
+	if mayOff {
+		want += ", or off"
+	}
+	return value{
+		set: func(s string) error {
+			if mayOff && s == off {
+				*p = -1
+				return nil
+			}
+			n, err := parse(s)
+			if err != nil || n < lo || n > hi {
+				return errors.New(want)
+			}
+			*p = n
+			return nil
+		},
+		get: func() string {
+			if *p < 0 {
+				return off
+			}
+			return format(*p)
+		},
+	}
+}
+
+var sizeUnits = []struct {
+	name  string
+	shift int
+}{{"GiB", 30}, {"MiB", 20}, {"KiB", 10}, {"", 0}}
+
+func parseSize[T int | int64](s string) (T, error) {
+	for _, u := range sizeUnits {
+		if digits, ok := strings.CutSuffix(s, u.name); ok {
+			n, err := strconv.ParseUint(digits, 10, 62-u.shift)
+			return T(n) << u.shift, err
+		}
+	}
+	panic("h2tp: bug: the last unit fits every size")
+}
+
+func formatSize(n int64) string {
+	for _, u := range sizeUnits {
+		if n != 0 && n%(1<<u.shift) == 0 {
+			return strconv.FormatInt(n>>u.shift, 10) + u.name
+		}
+	}
+	return "0"
+}
+
+// list reads what commas separate; given again, it adds. Each part is checked.
+func list(p *[]string, parse func(string) error) value {
+	return value{
+		set: func(s string) error {
+			for part := range strings.SplitSeq(s, ",") {
+				part = strings.TrimSpace(part)
+				if err := parse(part); err != nil {
+					return err
+				}
+				*p = append(*p, part)
+			}
+			return nil
+		},
+		get: func() string { return strings.Join(*p, ",") },
+	}
+}
+
+// text reads anything that is not empty.
+func text(p *string) value {
+	return value{
+		set: func(s string) error {
+			if s == "" {
+				return errors.New("empty")
+			}
+			*p = s
+			return nil
+		},
+		get: func() string { return *p },
+	}
+}
+
+// choice reads one of the names.
+func choice(p *string, names ...string) value {
+	return value{
+		set: func(s string) error {
+			for _, n := range names {
+				if s == n {
+					*p = s
+					return nil
+				}
+			}
+			return errors.New("want " + strings.Join(names[:len(names)-1], ", ") + " or " + names[len(names)-1])
+		},
+		get: func() string { return *p },
+	}
+}
+
+// boolean reads true and false.
+func boolean(p *bool) value {
+	return value{
+		set: func(s string) (err error) {
+			if *p, err = strconv.ParseBool(s); err != nil {
+				return errors.New("want true or false")
+			}
+			return nil
+		},
+		get: func() string { return strconv.FormatBool(*p) },
+	}
+}

@@ -15,9 +15,13 @@ const (
 	// closed at 64 KiB, so most fit one frame; the frame buffer of a connection
 	// grows to this and no further.
 	maxReadFrame = 128 << 10
-	// initialWindow is what we announce as SETTINGS_INITIAL_WINDOW_SIZE: what a
-	// stream read by blocking calls may hold in memory.
-	initialWindow = 256 << 10
+	// leastWindow is what we announce as SETTINGS_INITIAL_WINDOW_SIZE: what each
+	// stream may hold in memory, whatever else is open.
+	leastWindow = 64 << 10
+	// initialWindow is what a stream read by blocking calls begins with, and
+	// maxStreamWindow what it may grow to, while Windows has room.
+	initialWindow   = 256 << 10
+	maxStreamWindow = 16 << 20
 	// receiverWindow is the window of a stream with a Receiver: it consumes each
 	// payload at once, so the window holds no memory and only has to cover the
 	// path's bandwidth-delay product.
@@ -58,6 +62,9 @@ type Common struct {
 	// MaxHeaderBytes bounds a decoded header list (RFC 9113 6.5.2). If zero,
 	// 16 KiB is used.
 	MaxHeaderBytes int
+	// Windows bounds the windows of all streams read by blocking calls. If nil,
+	// one of 64 MiB is made.
+	Windows *Windows
 	// Logger takes a line for each connection lost. If nil, none is written.
 	Logger *slog.Logger
 }
@@ -78,6 +85,9 @@ func (c *Common) complete() error {
 	setDefault(&c.PingTimeout, 5*time.Second)
 	setDefault(&c.MaxStreams, 1000)
 	setDefault(&c.MaxHeaderBytes, 16<<10)
+	if c.Windows == nil {
+		c.Windows = NewWindows(0)
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -93,7 +93,7 @@ func newConn(nc net.Conn, isClient bool, cfg *Common) *conn {
 		c.out = append(c.out, http2.ClientPreface...)
 	}
 	settings := []http2.Setting{
-		{ID: http2.SettingInitialWindowSize, Val: initialWindow},
+		{ID: http2.SettingInitialWindowSize, Val: leastWindow},
 		{ID: http2.SettingMaxFrameSize, Val: maxReadFrame},
 		{ID: http2.SettingMaxHeaderListSize, Val: uint32(cfg.MaxHeaderBytes)},
 	}
@@ -287,15 +287,6 @@ func (c *conn) open(h *Header, r Receiver) (*Stream, error) {
 	return s, nil
 }
 
-// widenLocked gives a stream with a Receiver its window.
-func (c *conn) widenLocked(s *Stream) {
-	if s.receiver != nil && s.window < receiverWindow {
-		c.out = appendWindowUpdate(c.out, s.id, uint32(receiverWindow-s.window))
-		s.recvWindow += receiverWindow - s.window
-		s.window = receiverWindow
-	}
-}
-
 // endStream removes s and tells its owner why; nil-safe to call twice.
 func (c *conn) endStream(s *Stream, err error) {
 	c.mu.Lock()
@@ -319,6 +310,7 @@ func (c *conn) endStreamLocked(s *Stream, err error) (tell bool) {
 		close(s.donec)
 	}
 	delete(c.streams, s.id)
+	c.forgetWindowLocked(s)
 	tell = s.receiver != nil && !s.isTold
 	s.isTold = true
 	return tell

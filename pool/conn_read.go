@@ -145,7 +145,7 @@ func (c *conn) onData(f *http2.DataFrame) error {
 	s.recvWindow -= n
 	r := s.receiver
 	if r == nil {
-		s.buf = append(s.buf, p...)
+		s.buf.write(p)
 		c.creditLocked(s, n-int64(len(p)))
 		s.wakeReader()
 		c.mu.Unlock()
@@ -174,18 +174,6 @@ func (c *conn) resetError(s *Stream, err error) {
 		code = re.Code
 	}
 	s.reset(code, err)
-}
-
-// creditLocked counts n bytes of s as consumed, and returns the credit once it is
-// a quarter of the window.
-func (c *conn) creditLocked(s *Stream, n int64) {
-	s.recvDue += n
-	if s.recvDue >= s.window/4 && !s.isRecvEnd && s.err == nil {
-		c.out = appendWindowUpdate(c.out, s.id, uint32(s.recvDue))
-		s.recvWindow += s.recvDue
-		s.recvDue = 0
-		c.kickLocked()
-	}
 }
 
 // recvEnd notes that the peer has ended its side of s.

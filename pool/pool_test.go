@@ -360,7 +360,7 @@ func TestPeerThatReadsNothingIsClosed(t *testing.T) {
 			b.Write(appendSettings(nil))
 			io.ReadFull(b, make([]byte, 24+9+24+13))
 		}()
-		c := newConn(a, true, &Common{Cleartext: true, PingPeriod: 15 * time.Second, PingTimeout: 5 * time.Second, MaxHeaderBytes: 1 << 14})
+		c := newConn(a, true, &Common{Cleartext: true, PingPeriod: 15 * time.Second, PingTimeout: 5 * time.Second, MaxHeaderBytes: 1 << 14, Windows: NewWindows(0)})
 		began := time.Now()
 		if err := c.run(); err != ErrPingTimeout {
 			t.Errorf("got %v; want ErrPingTimeout", err)

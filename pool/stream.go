@@ -58,8 +58,10 @@ type Stream struct {
 	window     int64 // the receive window's size
 	recvWindow int64
 	recvDue    int64
-	buf        []byte // received and not yet read, without a receiver
-	off        int    // what Read has taken of buf
+	buf        recvBuffer // received and not yet read, without a receiver
+	consumed   int64      // since the window was last looked at
+	withheld   int64      // credit that will not be returned: the window shrinks
+	hasWaited  bool       // a Read waited for the peer since then
 }
 
 func newStream(c *conn, id uint32, r Receiver) *Stream {
@@ -68,7 +70,7 @@ func newStream(c *conn, id uint32, r Receiver) *Stream {
 		headerc: make(chan struct{}), donec: make(chan struct{}),
 		sendc: make(chan struct{}, 1), recvc: make(chan struct{}, 1),
 		readDL: makeDeadline(), writeDL: makeDeadline(),
-		window: initialWindow, recvWindow: initialWindow,
+		window: leastWindow, recvWindow: leastWindow,
 	}
 }
 
@@ -236,10 +238,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 		if s.readDL.isOver() {
 			return 0, os.ErrDeadlineExceeded
 		}
-		if n := copy(p, s.buf[s.off:]); n > 0 {
-			if s.off += n; s.off == len(s.buf) {
-				s.buf, s.off = s.buf[:0], 0
-			}
+		if n := s.buf.readTo(p); n > 0 {
 			c.creditLocked(s, int64(n))
 			return n, nil
 		}
@@ -251,6 +250,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 		case s.err != nil:
 			return 0, s.err
 		}
+		s.hasWaited = true
 		c.mu.Unlock()
 		select {
 		case <-s.recvc:
@@ -304,6 +304,9 @@ func (s *Stream) Close() error {
 	if !isOver {
 		s.reset(http2.ErrCodeCancel, ErrClosed)
 	}
+	s.c.mu.Lock()
+	s.buf.free()
+	s.c.mu.Unlock()
 	return nil
 }
 

@@ -1,0 +1,173 @@
+package pool
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// Windows bounds the receive windows of all streams that share it, and so what
+// peers can make a process hold for consumers that do not read. Each stream has
+// leastWindow without asking; what it has more counts. The zero value has no room.
+type Windows struct {
+	limit int64
+	used  atomic.Int64
+}
+
+// NewWindows makes a bound in bytes; zero or less means 64 MiB.
+func NewWindows(limit int64) *Windows {
+	if limit <= 0 {
+		limit = 64 << 20
+	}
+	return &Windows{limit: limit}
+}
+
+// Used returns what counts now, in bytes.
+func (w *Windows) Used() int64 { return w.used.Load() }
+
+// Limit returns the bound.
+func (w *Windows) Limit() int64 { return w.limit }
+
+func (w *Windows) take(n int64) bool {
+	if w.used.Add(n) > w.limit {
+		w.used.Add(-n)
+		return false
+	}
+	return true
+}
+
+func (w *Windows) give(n int64) { w.used.Add(-n) }
+
+// recvBuffer holds what arrived on a stream and was not read, in pieces that are
+// given back as they are read.
+type recvBuffer struct {
+	pieces []*piece
+	size   int
+}
+
+type piece struct {
+	b    []byte
+	read int
+}
+
+// pieceSize is the payload of an ordinary DATA frame.
+const pieceSize = 16 << 10
+
+var pieces = sync.Pool{New: func() any { return &piece{b: make([]byte, 0, pieceSize)} }}
+
+func (r *recvBuffer) write(p []byte) {
+	r.size += len(p)
+	for len(p) > 0 {
+		var last *piece
+		if n := len(r.pieces); n > 0 {
+			last = r.pieces[n-1]
+		}
+		if last == nil || len(last.b) == pieceSize {
+			last = pieces.Get().(*piece)
+			r.pieces = append(r.pieces, last)
+		}
+		n := min(len(p), pieceSize-len(last.b))
+		last.b = append(last.b, p[:n]...)
+		p = p[n:]
+	}
+}
+
+func (r *recvBuffer) readTo(p []byte) int {
+	done := 0
+	for done < len(p) && len(r.pieces) > 0 {
+		first := r.pieces[0]
+		n := copy(p[done:], first.b[first.read:])
+		done += n
+		if first.read += n; first.read == len(first.b) {
+			r.drop()
+		}
+	}
+	r.size -= done
+	return done
+}
+
+// drop gives the first piece back.
+func (r *recvBuffer) drop() {
+	first := r.pieces[0]
+	first.b, first.read = first.b[:0], 0
+	pieces.Put(first)
+	n := copy(r.pieces, r.pieces[1:])
+	r.pieces[n] = nil
+	r.pieces = r.pieces[:n]
+}
+
+// free gives all memory back.
+func (r *recvBuffer) free() {
+	for len(r.pieces) > 0 {
+		r.drop()
+	}
+	r.pieces, r.size = nil, 0
+}
+
+// creditLocked counts n bytes of s as consumed, and returns the credit once it is
+// a quarter of the window. Each time a window has been consumed, the window
+// doubles if its consumer had to wait for the peer meanwhile, and is halved, by
+// withholding credit, if it did not: then the peer waits for the consumer, and a
+// larger window would only be more memory.
+func (c *conn) creditLocked(s *Stream, n int64) {
+	s.recvDue += n
+	if s.isRecvEnd || s.err != nil {
+		return
+	}
+	if s.receiver == nil {
+		s.consumed += n
+		if s.consumed >= s.window {
+			c.resizeLocked(s)
+		}
+	}
+	if d := min(s.withheld, s.recvDue); d > 0 {
+		s.recvDue -= d
+		s.withheld -= d
+		s.window -= d
+		c.cfg.Windows.give(d)
+	}
+	if s.recvDue >= s.window/4 {
+		c.out = appendWindowUpdate(c.out, s.id, uint32(s.recvDue))
+		s.recvWindow += s.recvDue
+		s.recvDue = 0
+		c.kickLocked()
+	}
+}
+
+func (c *conn) resizeLocked(s *Stream) {
+	s.consumed = 0
+	switch {
+	case s.hasWaited && s.window < maxStreamWindow && c.cfg.Windows.take(s.window):
+		s.recvDue += s.window
+		s.window *= 2
+		s.withheld = 0
+	case !s.hasWaited:
+		s.withheld = max(0, min(s.window/2, s.window-initialWindow))
+	}
+	s.hasWaited = false
+}
+
+// widenLocked gives a new stream the window that SETTINGS could not: one with a
+// Receiver what its path may need, any other initialWindow, if there is memory.
+func (c *conn) widenLocked(s *Stream) {
+	want := int64(initialWindow)
+	if s.receiver != nil {
+		want = receiverWindow
+	}
+	if s.err != nil || s.window >= want {
+		return
+	}
+	if s.receiver == nil && !c.cfg.Windows.take(want-leastWindow) {
+		return
+	}
+	c.out = appendWindowUpdate(c.out, s.id, uint32(want-s.window))
+	s.recvWindow += want - s.window
+	s.window = want
+}
+
+// forgetWindowLocked ends what s counts for.
+func (c *conn) forgetWindowLocked(s *Stream) {
+	if s.receiver == nil && s.window > leastWindow {
+		c.cfg.Windows.give(s.window - leastWindow)
+		s.window = leastWindow
+	}
+}

@@ -1,0 +1,103 @@
+package pool
+
+import (
+	"crypto/rand"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A consumer that keeps up gets a larger window, one that stalls gives it back,
+// and the end of the stream returns the rest.
+func TestWindowFollowsTheConsumer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ln := newPipeListener()
+		win := NewWindows(0)
+		accepted := make(chan *Stream, 1)
+		srv, _ := NewServer(ServerConfig{Common: Common{Cleartext: true}, Accept: func(s *Stream) { s.Respond(200); accepted <- s }})
+		go srv.Serve(ln)
+		defer srv.Close()
+		cl, _ := NewClient(ClientConfig{Common: Common{Cleartext: true, Windows: win}, Addr: "pipe", Dial: ln.dial})
+		defer cl.Close()
+		s, err := cl.Open(t.Context(), Header{Path: "/"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		peer := <-accepted
+		piece := make([]byte, 64<<10)
+		rand.Read(piece)
+		for range 1024 { // the consumer waits for each piece
+			go peer.Write(piece)
+			if _, err := io.ReadFull(s, piece); err != nil {
+				t.Fatal(err)
+			}
+		}
+		window := func() int64 {
+			s.c.mu.Lock()
+			defer s.c.mu.Unlock()
+			return s.window
+		}
+		if w := window(); w < maxStreamWindow/2 {
+			t.Errorf("window of a fast consumer: got %d; want at least %d", w, maxStreamWindow/2)
+		}
+		if got, want := win.Used(), window()-leastWindow; got != want {
+			t.Errorf("accounted: got %d; want %d", got, want)
+		}
+
+		go func() {
+			for range 4096 {
+				peer.Write(piece)
+			}
+			peer.CloseWrite()
+		}()
+		for { // the consumer is what is waited for
+			time.Sleep(time.Millisecond)
+			synctest.Wait()
+			if _, err := io.ReadFull(s, piece); err != nil {
+				break
+			}
+			s.c.mu.Lock()
+			size := s.buf.size
+			s.c.mu.Unlock()
+			if size > maxStreamWindow {
+				t.Fatalf("%d bytes held; want at most %d", size, maxStreamWindow)
+			}
+		}
+		if w := window(); w > 2*initialWindow {
+			t.Errorf("window of a slow consumer: got %d; want at most %d", w, 2*initialWindow)
+		}
+		s.Close()
+		peer.Close()
+		if got := win.Used(); got != 0 {
+			t.Errorf("accounted after the end: got %d; want 0", got)
+		}
+	})
+}
+
+// When the budget is spent, streams make do with the least window, and work.
+func TestWindowsStayWithinTheirBudget(t *testing.T) {
+	ln := listen(t)
+	srv, err := NewServer(ServerConfig{Common: Common{Cleartext: true, Windows: NewWindows(1 << 20)}, Accept: echo})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go srv.Serve(ln)
+	defer srv.Close()
+	cl := startClient(t, ln)
+	for range 16 {
+		s, err := cl.Open(t.Context(), Header{Path: "/"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		want := make([]byte, 1<<20)
+		go s.Write(want)
+		if _, err := io.ReadFull(s, want); err != nil {
+			t.Fatal(err)
+		}
+		if used := srv.cfg.Windows.Used(); used > 1<<20 {
+			t.Fatalf("%d bytes of windows; want at most %d", used, 1<<20)
+		}
+	}
+}

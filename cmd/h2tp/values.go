@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -155,11 +156,9 @@ func text(p *string) value {
 func choice(p *string, names ...string) value {
 	return value{
 		set: func(s string) error {
-			for _, n := range names {
-				if s == n {
-					*p = s
-					return nil
-				}
+			if slices.Contains(names, s) {
+				*p = s
+				return nil
 			}
 			return errors.New("want " + strings.Join(names[:len(names)-1], ", ") + " or " + names[len(names)-1])
 		},

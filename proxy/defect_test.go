@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/h2tp/h2tp/pool"
+	"github.com/h2tp/h2tp/proxy/internal/rawconn"
 )
 
 // startRecorder starts an upstream that answers each request with response, and
@@ -226,21 +228,21 @@ func TestIPv6(t *testing.T) {
 }
 
 func TestPanicOfAHandlerEndsOneExchangeOnly(t *testing.T) {
-	releasec, enteredc := make(chan struct{}), make(chan struct{})
+	g := newGate(t)
+	defer g.open()
 	p := startPair(t, "", Config{}, Config{Handler: func(ctx *fasthttp.RequestCtx) {
 		switch string(ctx.Path()) {
 		case "/panic":
 			ctx.SetBodyString("half")
 			panic("the handler's fault")
 		case "/slow":
-			enteredc <- struct{}{}
-			<-releasec
+			g.pass()
 		}
 		ctx.SetBody(ctx.Path())
 	}})
 	slow, c := dialClient(t, p.addr), dialClient(t, p.addr)
 	slow.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
-	await(t, enteredc, "slow request")
+	g.await()
 	for range 5 {
 		a := c.get("/panic")
 		a.want(t, 502, "a panic")
@@ -251,7 +253,7 @@ func TestPanicOfAHandlerEndsOneExchangeOnly(t *testing.T) {
 			t.Errorf("got %q", a.body)
 		}
 	}
-	close(releasec)
+	g.open()
 	if a := slow.read("GET"); a.body != "/slow" {
 		t.Errorf("got %q", a.body)
 	}
@@ -486,6 +488,7 @@ func TestOnlySafeRequestsAreRepeatedAndOnlyOnce(t *testing.T) {
 	}{
 		{"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 2},
 		{"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", 2},
+		{"POST / HTTP/1.1\r\nHost: x\r\n\r\n", 1},
 		{"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 1},
 		{"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 1},
 		{"DELETE / HTTP/1.1\r\nHost: x\r\n\r\n", 1},
@@ -562,6 +565,43 @@ func TestPostAfterUpstreamClosedIsNotLost(t *testing.T) {
 	}
 }
 
+// The connection's own goroutine usually notices first that the upstream closed;
+// here none reads, and only the look before use is left.
+func TestIdleConnectionIsLookedAtBeforeUse(t *testing.T) {
+	up := startScript(t, always(okResponse))
+	f, err := NewFront(Config{To: []string{"http://" + up}, Limits: Limits{Timeout: time.Second}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	gone := listenTCP(t)
+	defer gone.Close()
+	u := f.route.dests[0].(*upstream)
+	for _, unasked := range []string{"", "HTTP/1.1 408 Request Timeout\r\n\r\n"} {
+		nc, err := net.Dial("tcp", gone.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		far, err := gone.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer far.Close()
+		io.WriteString(far, unasked)
+		if unasked == "" {
+			far.Close()
+		}
+		c := newUpstreamConn(u)
+		c.nc = rawconn.Wrap(nc)
+		c.raw = c.nc.(*rawconn.Conn)
+		u.mu.Lock()
+		u.conns[c] = struct{}{}
+		u.free = append(u.free, c)
+		u.mu.Unlock()
+		mustAsk(t, f, "POST", "http://x/", "", "ok")
+	}
+}
+
 func TestLoopIsAnswered508(t *testing.T) {
 	hop, clients := listenTCP(t), listenTCP(t)
 	startBack(t, hop, Config{To: []string{"http://" + clients.Addr().String()}})
@@ -577,6 +617,16 @@ func TestLoopIsAnswered508(t *testing.T) {
 	if n := f.Stats().Exchanges; n != 2 {
 		t.Errorf("%d exchanges; want 2", n)
 	}
+}
+
+func TestBackThatIsItsOwnPeerAnswers508(t *testing.T) {
+	hop := listenTCP(t)
+	url := "h2tpc://" + hop.Addr().String()
+	startBack(t, hop, Config{To: []string{url}})
+	_, addr := startFront(t, Config{To: []string{url}})
+	c := dialClient(t, addr)
+	c.get("/").want(t, 508, "a loop")
+	c.post("/", "body").want(t, 508, "a loop")
 }
 
 var notHTTP1 = []struct{ name, bytes string }{
@@ -659,5 +709,104 @@ func TestClientThatLeavesEndsItsUpstreamRequest(t *testing.T) {
 		await(t, enteredc, "request")
 		c.nc.Close()
 		await(t, leftc, "end of the upstream's connection")
+	}
+}
+
+// FuzzExchange runs a program of operations on two ends: each request is answered
+// with its own response or fails, and nothing is left when all is over.
+func FuzzExchange(f *testing.F) {
+	f.Add([]byte{0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 0, 1})
+	f.Add([]byte{5, 0, 5, 1, 5, 2, 5, 6, 0, 0, 0})
+	f.Add([]byte{3, 3, 3, 4, 3, 3, 6, 3, 3, 7, 0})
+	f.Add([]byte{0, 6, 1, 6, 2, 6, 3, 6, 5, 6, 6, 6, 0})
+	f.Fuzz(func(t *testing.T, program []byte) {
+		bubble(t, func(t *testing.T) { runProgram(t, program[:min(len(program), 64)]) })
+	})
+}
+
+// runProgram takes two bits of each operation for the codec of the whole, and the
+// rest for what is to be done.
+func runProgram(t *testing.T, program []byte) {
+	var codec Codec
+	for _, op := range program {
+		codec = (codec + Codec(op>>6)) % 4
+	}
+	var mu sync.Mutex // guards last
+	var last net.Conn
+	m := newMemNet()
+	hop := Hop{Compress: codec, BatchDelay: time.Millisecond}
+	startBack(t, m, Config{Hop: hop, Handler: func(ctx *fasthttp.RequestCtx) {
+		if d := ctx.QueryArgs().GetUintOrZero("sleep"); d > 0 {
+			time.Sleep(time.Duration(d) * time.Millisecond)
+		}
+		ctx.SetBody(ctx.RequestURI())
+		ctx.Response.AppendBody(ctx.PostBody())
+	}})
+	front, err := NewFront(Config{Hop: hop, To: []string{"h2tpc://back:1"}, Dial: func(network, addr string, d time.Duration) (net.Conn, error) {
+		nc, err := m.dial(network, addr, d)
+		mu.Lock()
+		defer mu.Unlock()
+		last = nc
+		return nc, err
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer front.Close()
+	var wg sync.WaitGroup
+	send := func(uri string, size int, timeout time.Duration, mayFail bool) {
+		wg.Go(func() {
+			var req fasthttp.Request
+			var resp fasthttp.Response
+			req.SetRequestURI("http://x" + uri)
+			body := strings.Repeat("b", size)
+			if size > 0 {
+				req.Header.SetMethod("POST")
+				req.SetBodyString(body)
+			}
+			err := front.DoTimeout(&req, &resp, timeout)
+			if err == nil && string(resp.Body()) != uri+body {
+				t.Errorf("%s: got %d bytes that are not its own", uri, len(resp.Body()))
+			}
+			if err != nil && !mayFail {
+				t.Errorf("%s: %v", uri, err)
+			}
+		})
+	}
+	isBroken := slices.ContainsFunc(program, func(op byte) bool { return op&7 == 6 })
+	for i, op := range program {
+		uri := fmt.Sprintf("/%d", i)
+		switch op & 7 {
+		case 0:
+			send(uri, 0, time.Minute, isBroken)
+		case 1:
+			send(uri, int(op)*10, time.Minute, isBroken)
+		case 2:
+			send(uri, batchSize+int(op), time.Minute, isBroken)
+		case 3:
+			send(uri+"?sleep=5", 0, time.Minute, isBroken)
+		case 4: // times out while it waits in the batch, on its way, or there
+			send(uri+"?sleep=5", 10, time.Duration(op>>3)*300*time.Microsecond+1, true)
+		case 5:
+			time.Sleep(time.Duration(op>>3) * 200 * time.Microsecond)
+		case 6:
+			mu.Lock()
+			if last != nil {
+				last.Close()
+			}
+			mu.Unlock()
+		case 7:
+			synctest.Wait()
+		}
+	}
+	wg.Wait()
+	time.Sleep(10 * time.Second) // handlers end, and the hop is up again
+	send("/last", 10, time.Minute, false)
+	wg.Wait()
+	if n := front.PendingRequests(); n != 0 {
+		t.Errorf("%d pending; want 0", n)
+	}
+	if n := front.route.dests[0].load(); n != 0 {
+		t.Errorf("the peer has %d in its charge; want 0", n)
 	}
 }

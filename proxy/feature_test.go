@@ -126,6 +126,32 @@ func await[T any](t testing.TB, c <-chan T, what string) (v T) {
 	return v
 }
 
+// gate is what slow handlers wait at, after they said that they came. It opens at the
+// end of the test at the latest.
+type gate struct {
+	t     testing.TB
+	comec chan struct{}
+	openc chan struct{}
+	once  sync.Once
+}
+
+func newGate(t testing.TB) *gate {
+	return &gate{t: t, comec: make(chan struct{}, 100), openc: make(chan struct{})}
+}
+
+func (g *gate) pass() {
+	g.comec <- struct{}{}
+	<-g.openc
+}
+
+// await waits until somebody came.
+func (g *gate) await() {
+	g.t.Helper()
+	await(g.t, g.comec, "a request at the gate")
+}
+
+func (g *gate) open() { g.once.Do(func() { close(g.openc) }) }
+
 // startScript starts an upstream whose connections are served by script.
 func startScript(t testing.TB, script func(nc net.Conn, r *bufio.Reader)) string {
 	t.Helper()
@@ -318,24 +344,24 @@ func TestRecordsWithinTheDelayShareABatch(t *testing.T) {
 }
 
 func TestFastResponseOvertakesSlowOne(t *testing.T) {
-	releasec, enteredc := make(chan struct{}), make(chan struct{})
+	g := newGate(t)
+	defer g.open()
 	up := startUpstream(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {
-			enteredc <- struct{}{}
-			<-releasec
+			g.pass()
 		}
 		io.WriteString(w, r.URL.Path)
 	})
 	p := startPair(t, up, Config{}, Config{})
 	slow, fast := dialClient(t, p.addr), dialClient(t, p.addr)
 	slow.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
-	await(t, enteredc, "slow request at the upstream")
+	g.await()
 	for range 10 {
 		if a := fast.get("/fast"); a.body != "/fast" {
 			t.Errorf("got %q", a.body)
 		}
 	}
-	close(releasec)
+	g.open()
 	if a := slow.read("GET"); a.body != "/slow" {
 		t.Errorf("got %q", a.body)
 	}
@@ -353,10 +379,10 @@ func TestExchangesOverTheLimitAreRefused(t *testing.T) {
 		{"back", Config{}, Config{Limits: Limits{MaxExchanges: 2}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			releasec, enteredc := make(chan struct{}), make(chan struct{})
+			g := newGate(t)
+			defer g.open()
 			up := startUpstream(t, func(w http.ResponseWriter, r *http.Request) {
-				enteredc <- struct{}{}
-				<-releasec
+				g.pass()
 				io.WriteString(w, "done")
 			})
 			p := startPair(t, up, tc.front, tc.back)
@@ -364,7 +390,7 @@ func TestExchangesOverTheLimitAreRefused(t *testing.T) {
 			for range 2 {
 				c := dialClient(t, p.addr)
 				c.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-				await(t, enteredc, "request at the upstream")
+				g.await()
 				running = append(running, c)
 			}
 			over := dialClient(t, p.addr)
@@ -375,12 +401,12 @@ func TestExchangesOverTheLimitAreRefused(t *testing.T) {
 					t.Error("503 without Retry-After")
 				}
 			}
-			close(releasec)
+			g.open()
 			for _, c := range running {
 				c.read("GET").want(t, 200, "exchange within the limit")
 			}
 			over.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-			await(t, enteredc, "request at the upstream")
+			g.await()
 			over.read("GET").want(t, 200, "after the others were done")
 		})
 	}

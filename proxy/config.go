@@ -169,7 +169,8 @@ type Config struct {
 	Cleartext bool
 	// Prefix is the path of a back's own h2tp URL.
 	Prefix string
-	// Dial makes the connections to destinations. If nil, TCP is used.
+	// Dial makes the connections to destinations, within timeout. If nil, TCP is
+	// used, and Close does not wait for a dial.
 	Dial func(network, addr string, timeout time.Duration) (net.Conn, error)
 	// Logger takes what an operator should know. If nil, nothing is written.
 	Logger *slog.Logger
@@ -184,9 +185,6 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	if c.Dial == nil {
-		c.Dial = net.DialTimeout
 	}
 	switch {
 	case len(c.To) == 0 && c.Handler == nil:

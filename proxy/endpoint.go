@@ -59,11 +59,14 @@ func parseEndpoint(s string) (endpoint, error) {
 
 // dialRaw dials a destination; the connection does its I/O raw where it can.
 func dialRaw(ctx context.Context, cfg *Config, end endpoint) (net.Conn, error) {
-	timeout := cfg.ConnectTimeout
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
+	var nc net.Conn
+	var err error
+	if cfg.Dial != nil {
+		nc, err = cfg.Dial("tcp", end.addr, cfg.ConnectTimeout)
+	} else {
+		d := net.Dialer{Timeout: cfg.ConnectTimeout}
+		nc, err = d.DialContext(ctx, "tcp", end.addr)
 	}
-	nc, err := cfg.Dial("tcp", end.addr, timeout)
 	if err != nil {
 		return nil, err
 	}

@@ -27,6 +27,8 @@ type upstream struct {
 	idle  time.Duration
 	here  station
 	wg    sync.WaitGroup
+	ctx   context.Context // of dials; ends at close
+	stop  context.CancelFunc
 
 	inflight  atomic.Int64
 	downUntil atomic.Int64 // on the route's clock
@@ -43,6 +45,7 @@ func newUpstream(r *route, cfg *Config, end endpoint) *upstream {
 	def(&u.idle, 55*time.Second)
 	u.lim = http1.Limits{Head: cfg.MaxHead}
 	u.here.cancel = u.unqueue
+	u.ctx, u.stop = context.WithCancel(context.Background())
 	return u
 }
 
@@ -220,6 +223,7 @@ func (u *upstream) shutdown(ctx context.Context) {
 func (u *upstream) close() {
 	u.mu.Lock()
 	u.isClosed = true
+	u.stop()
 	waiting := u.waiting
 	u.waiting = nil
 	conns := make([]*upstreamConn, 0, len(u.conns))

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -254,7 +253,7 @@ func (c *upstreamConn) readLoop() {
 
 // dial connects and begins the exchange the connection was made for.
 func (c *upstreamConn) dial() bool {
-	nc, err := dialRaw(context.Background(), c.u.cfg, c.u.end)
+	nc, err := dialRaw(c.u.ctx, c.u.cfg, c.u.end)
 	c.mu.Lock()
 	if err == nil {
 		c.nc = nc

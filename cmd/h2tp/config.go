@@ -73,7 +73,7 @@ func (s *setting) Set(v string) error {
 func (o *options) settings() []*setting {
 	*o = options{
 		Limits: proxy.Limits{
-			MaxExchanges: 10000, MaxBody: 4 << 20, MaxHead: 64 << 10, MaxConns: 50000, MaxUpstreamConns: 1024,
+			MaxExchanges: 10000, MaxBody: 4 << 20, BodyMemory: 256 << 20, MaxHead: 64 << 10, MaxConns: 50000, MaxUpstreamConns: 1024,
 			Timeout: time.Minute, ConnectTimeout: 5 * time.Second, QueueTimeout: time.Second,
 			ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
 		},
@@ -105,6 +105,7 @@ func (o *options) settings() []*setting {
 		{name: "secret-fields", arg: "NAME[,NAME...]", value: list(&o.Secrets, checkFieldName), needs: needsHop, usage: "further fields whose values stay out of the shared compression context, besides Authorization, Cookie, Set-Cookie, X-Api-Key, X-Auth-Token, X-Csrf-Token and X-Amz-Security-Token"},
 		{name: "max-exchanges", arg: "N", value: count(&o.MaxExchanges, 1, many, true), usage: "exchanges in flight for each front or back; one more is answered 503; off is no bound"},
 		{name: "max-body", arg: "SIZE", value: size(&o.MaxBody, 1, 7<<20, false), usage: "body of a request (413 beyond) and of a response (502 beyond)"},
+		{name: "body-memory", arg: "SIZE", value: size(&o.BodyMemory, 64<<10, 1<<40, false), usage: "what each front or back holds of all messages together, beyond 8KiB each: 503 for those that need more"},
 		{name: "max-head", arg: "SIZE", value: size(&o.MaxHead, 1<<10, 1<<20, false), usage: "head of a request (431 beyond) and of a response (502 beyond)"},
 		{name: "max-conns", arg: "N", value: count(&o.MaxConns, 1, many, true), needs: needsFront, usage: "connections of clients; one more is closed; off is no bound"},
 		{name: "max-upstream-conns", arg: "N", value: count(&o.MaxUpstreamConns, 1, many, false), needs: needsUpstream, usage: "connections to each upstream; more exchanges wait for one"},
@@ -181,6 +182,8 @@ func (o *options) validate(list []*setting) error {
 		return errors.New("flag --key is missing: --cert has no use without it")
 	case (o.clientCert == "") != (o.clientKey == ""):
 		return errors.New("flags --client-cert and --client-key are given together or not at all")
+	case o.BodyMemory < o.MaxBody:
+		return fmt.Errorf("flag --body-memory is less than --max-body, %s", formatSize(int64(o.MaxBody)))
 	case o.insecureSkipVerify && o.ca != "":
 		return errors.New("flags --insecure-skip-verify and --ca contradict each other")
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -56,6 +57,23 @@ func TestHelpAndReadmeListEveryFlag(t *testing.T) {
 	}
 }
 
+// A field without a flag could not be set by who runs the command.
+func TestEveryFieldOfTheProxyHasAFlag(t *testing.T) {
+	other := map[string]string{"TLS": "ca", "Memory": "codec-memory", "Secrets": "secret-fields"}
+	capital := regexp.MustCompile("[A-Z][a-z]*")
+	for _, typ := range []reflect.Type{reflect.TypeFor[proxy.Limits](), reflect.TypeFor[proxy.Hop]()} {
+		for field := range typ.Fields() {
+			name := other[field.Name]
+			if name == "" {
+				name = strings.ToLower(strings.Join(capital.FindAllString(field.Name, -1), "-"))
+			}
+			if !slices.ContainsFunc(new(options).settings(), func(s *setting) bool { return s.name == name }) {
+				t.Errorf("%s.%s has no flag --%s", typ.Name(), field.Name, name)
+			}
+		}
+	}
+}
+
 // The bounds that the flags name are those of package proxy.
 func TestProxyTakesTheBoundsOfFlags(t *testing.T) {
 	for _, s := range new(options).settings() {
@@ -79,6 +97,7 @@ func TestProxyTakesTheBoundsOfFlags(t *testing.T) {
 					}
 				}
 			}
+			o.MaxBody = min(o.MaxBody, o.BodyMemory)
 			b, err := proxy.NewBack(proxy.Config{Limits: o.Limits, Hop: o.Hop, Cleartext: true, Handler: func(*fasthttp.RequestCtx) {}})
 			if err != nil {
 				t.Errorf("--%s %s: %v", s.name, v, err)

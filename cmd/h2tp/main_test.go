@@ -113,6 +113,7 @@ func TestExitCodesAndOneLineForAMistake(t *testing.T) {
 		{front + "--max-body 64KB", 2, "--max-body"},
 		{front + "--max-body 8MiB", 2, "--max-body"},
 		{front + "--max-body -1", 2, "--max-body"},
+		{front + "--body-memory 1MiB", 2, "--body-memory is less than --max-body"},
 		{front + "--timeout 0", 2, "--timeout"},
 		{front + "--timeout 10", 2, "--timeout"},
 		{front + "--queue-timeout off", 2, "--queue-timeout"},

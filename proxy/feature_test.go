@@ -252,9 +252,9 @@ func (c countedConn) Write(p []byte) (int, error) {
 // belong to one bubble.
 func bubble(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
+	defer func() { calls = sync.Pool{New: calls.New} }()
 	calls = sync.Pool{New: calls.New}
 	synctest.Test(t, f)
-	calls = sync.Pool{New: calls.New}
 }
 
 // bubblePair makes a front and a back in a bubble and waits until they are connected.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"sync"
 	"time"
 )
@@ -23,6 +24,7 @@ type Client struct {
 	waiters    int           // calls of Open that wait for a connection
 	changedc   chan struct{} // closed and replaced when conns or their room change
 	dialErr    error         // why the last dial failed; nil after one that worked
+	isLost     bool          // the loss of the connection was logged
 	isDraining bool
 	bytesIn    int64 // of connections that are gone
 	bytesOut   int64
@@ -152,8 +154,11 @@ func (c *Client) dialLoop() {
 		}
 		c.mu.Lock()
 		if c.ctx.Err() == nil {
-			if err != nil && c.dialErr == nil {
-				c.cfg.Logger.Warn("dial failed", "peer", c.cfg.Addr, "err", err)
+			if err != nil && c.dialErr == nil && !c.isLost {
+				c.cfg.Logger.Warn("no connection", "peer", c.cfg.Addr, "err", err)
+			}
+			if err == nil {
+				c.isLost = false
 			}
 			c.dialErr = err
 			c.broadcastLocked()
@@ -215,6 +220,9 @@ func (c *Client) dial() error {
 	c.mu.Unlock()
 	nc, err := c.cfg.Dial(ctx)
 	if err != nil {
+		if _, isNamed := errors.AsType[*net.OpError](err); isNamed {
+			return err
+		}
 		return fmt.Errorf("dial %s: %w", c.cfg.Addr, err)
 	}
 	tc, state, err := handshake(ctx, nc, true, &c.cfg.Common)
@@ -258,7 +266,8 @@ func (c *Client) runConn(cn *conn) {
 	for i, x := range c.conns {
 		if x == cn {
 			c.conns = append(c.conns[:i], c.conns[i+1:]...)
-			if c.ctx.Err() == nil && !c.isDraining && !errors.Is(err, ErrGoAway) {
+			if c.ctx.Err() == nil && !c.isDraining && !errors.Is(err, ErrGoAway) && !errors.Is(err, ErrClosed) {
+				c.isLost = true
 				c.cfg.Logger.Warn("connection lost", "peer", c.cfg.Addr, "err", err)
 			}
 			break

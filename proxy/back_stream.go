@@ -39,28 +39,43 @@ func newBackStream(b *Back, s *pool.Stream, theirs terms) *backStream {
 	return bs
 }
 
-// watchLoop ends a stream whose front is silent for longer than it would be if it
-// lived (a front pings by record after PingPeriod without a record), and
-// ends what runs for a front that is gone.
+// watchLoop ends what runs for a front that is gone. It finds one that an
+// intermediary hides by pings of its own, whatever the front's period is.
 func (bs *backStream) watchLoop() {
 	defer bs.b.forget(bs)
 	period := bs.hop.PingPeriod
 	if period < 0 {
 		period = time.Hour
 	}
-	ticker := time.NewTicker(period)
-	defer ticker.Stop()
+	timer := time.NewTimer(period)
+	defer timer.Stop()
+	pinged := time.Duration(-1) // lastRecv when a ping was sent that waits for its answer
 	for {
 		select {
 		case <-bs.stream.Done():
 			bs.abort(pool.ErrClosed)
 			return
-		case <-ticker.C:
+		case <-timer.C:
 		}
 		bs.releaseIdle()
-		silent := bs.b.route.now() - time.Duration(bs.lastRecv.Load())
-		if bs.hop.PingPeriod > 0 && silent > 2*period+bs.hop.PingTimeout {
+		last := time.Duration(bs.lastRecv.Load())
+		silent := bs.b.route.now() - last
+		switch {
+		case bs.hop.PingPeriod < 0:
+			timer.Reset(period)
+		case pinged == last:
 			bs.stream.Reset(codeCancel)
+		case silent >= period:
+			pinged = last
+			bs.sender.mu.Lock()
+			if !bs.isEnded && bs.err == nil {
+				bs.pingLocked()
+			}
+			bs.sender.mu.Unlock()
+			timer.Reset(bs.hop.PingTimeout)
+		default:
+			pinged = -1
+			timer.Reset(period - silent)
 		}
 	}
 }

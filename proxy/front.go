@@ -31,7 +31,6 @@ type Front struct {
 	listeners map[net.Listener]struct{}
 	conns     map[*clientConn]struct{}
 	idlec     chan struct{} // closed when draining and no connection is left
-	calls     atomic.Int64
 }
 
 // NewFront makes a Front, and begins to connect to its peers.

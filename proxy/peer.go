@@ -34,7 +34,7 @@ type peer struct {
 	mu         sync.Mutex // guards all below
 	stream     *peerStream
 	old        map[*peerStream]struct{} // draining
-	waiting    []*exchange
+	waiting    fifo
 	isDown     bool  // the last attempt to open a stream failed
 	err        error // why
 	isDraining bool
@@ -89,7 +89,7 @@ func (p *peer) deliver(ex *exchange) {
 	if ps == nil && !isClosed {
 		ex.at.Store(&p.here)
 		if !ex.isCancelled.Load() {
-			p.waiting = append(p.waiting, ex) // bounded by the route's MaxExchanges
+			p.waiting.push(ex) // bounded by the route's MaxExchanges
 			p.mu.Unlock()
 			return
 		}
@@ -116,14 +116,11 @@ func (p *peer) fail(ex *exchange, f failure) {
 func (p *peer) unqueue(ex *exchange) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for i, x := range p.waiting {
-		if x == ex {
-			p.waiting = append(p.waiting[:i], p.waiting[i+1:]...)
-			p.inflight.Add(-1)
-			return true
-		}
+	if !p.waiting.remove(ex) {
+		return false
 	}
-	return false
+	p.inflight.Add(-1)
+	return true
 }
 
 // peerLoop keeps a batched stream: it opens one when there is none, and another
@@ -153,8 +150,8 @@ func (p *peer) noteDown(err error) {
 	isNew := !p.isDown && !p.isDraining
 	p.isDown, p.err = true, err
 	p.mu.Unlock()
-	if isNew {
-		p.log.Warn("peer is down", "peer", p.end.url, "err", err)
+	if _, isRefusal := errors.AsType[*pool.StatusError](err); isNew && isRefusal {
+		p.log.Warn("peer refuses", "peer", p.end.url, "err", err) // else the connection's loss was logged
 	}
 }
 
@@ -225,8 +222,7 @@ func (p *peer) use(ps *peerStream) {
 	p.mu.Lock()
 	wasDown := p.isDown
 	p.isDown, p.err = false, nil
-	waiting := p.waiting
-	p.waiting = nil
+	waiting := p.waiting.takeAll(func(*exchange) bool { return true })
 	isClosing := p.isClosed || p.isDraining
 	p.mu.Unlock()
 	if wasDown {
@@ -265,18 +261,10 @@ func (p *peer) streams() []*peerStream {
 
 // sweep fails what has waited or run too long, and watches the streams.
 func (p *peer) sweep(now time.Duration) {
-	var late []*exchange
 	p.mu.Lock()
-	keep := p.waiting[:0]
-	for _, ex := range p.waiting {
-		if now-ex.began >= p.cfg.QueueTimeout || now >= ex.deadline {
-			late = append(late, ex)
-		} else {
-			keep = append(keep, ex)
-		}
-	}
-	clear(p.waiting[len(keep):])
-	p.waiting = keep
+	late := p.waiting.takeAll(func(ex *exchange) bool {
+		return now-ex.began >= p.cfg.QueueTimeout || now >= ex.deadline
+	})
 	err := p.err
 	p.mu.Unlock()
 	for _, ex := range late {
@@ -290,8 +278,7 @@ func (p *peer) sweep(now time.Duration) {
 func (p *peer) shutdown(ctx context.Context) {
 	p.mu.Lock()
 	p.isDraining = true
-	waiting := p.waiting
-	p.waiting = nil
+	waiting := p.waiting.takeAll(func(*exchange) bool { return true })
 	p.mu.Unlock()
 	for _, ex := range waiting {
 		p.fail(ex, failure{code: wire.CodeDraining, isNotStarted: true, err: ErrDraining})
@@ -310,8 +297,7 @@ func (p *peer) close() {
 	p.client.Close()
 	p.wg.Wait()
 	p.mu.Lock()
-	waiting := p.waiting
-	p.waiting = nil
+	waiting := p.waiting.takeAll(func(*exchange) bool { return true })
 	p.mu.Unlock()
 	for _, ex := range waiting {
 		p.fail(ex, failure{code: wire.CodeDraining, isNotStarted: true, err: ErrClosed})

@@ -21,7 +21,6 @@ type rawStream struct {
 	t      testing.TB
 	s      *pool.Stream
 	closed chan error
-	terms  terms
 
 	mu   sync.Mutex
 	recs []string // type and id of what came

@@ -36,7 +36,7 @@ type upstream struct {
 	mu       sync.Mutex // guards all below
 	free     []*upstreamConn
 	conns    map[*upstreamConn]struct{}
-	waiting  []*exchange
+	waiting  fifo
 	isClosed bool
 }
 
@@ -66,8 +66,8 @@ func (u *upstream) deliver(ex *exchange) {
 			return
 		}
 		n := len(u.free)
-		if n == 0 {
-			break
+		if n == 0 || ex.attempts > 1 {
+			break // a repeat had the bad luck of an idle connection: it gets a fresh one
 		}
 		c := u.free[n-1]
 		u.free[n-1] = nil
@@ -85,7 +85,7 @@ func (u *upstream) deliver(ex *exchange) {
 			ex.drop()
 			return
 		}
-		u.waiting = append(u.waiting, ex) // bounded by the route's MaxExchanges
+		u.waiting.push(ex) // bounded by the route's MaxExchanges
 		u.mu.Unlock()
 		return
 	}
@@ -113,40 +113,30 @@ func (u *upstream) fail(ex *exchange, f failure) {
 func (u *upstream) unqueue(ex *exchange) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for i, x := range u.waiting {
-		if x == ex {
-			u.waiting = append(u.waiting[:i], u.waiting[i+1:]...)
-			u.inflight.Add(-1)
-			return true
-		}
+	if !u.waiting.remove(ex) {
+		return false
 	}
-	return false
+	u.inflight.Add(-1)
+	return true
 }
 
 // release takes a connection back that is ready for another exchange; one that
 // waits has it at once.
 func (u *upstream) release(c *upstreamConn) {
-	for {
-		u.mu.Lock()
-		if u.isClosed {
-			u.mu.Unlock()
-			c.close()
-			return
-		}
-		if len(u.waiting) == 0 {
-			u.free = append(u.free, c)
-			u.mu.Unlock()
-			return
-		}
-		ex := u.waiting[0]
-		u.waiting = append(u.waiting[:0], u.waiting[1:]...)
+	u.mu.Lock()
+	if u.isClosed {
 		u.mu.Unlock()
-		if c.begin(ex) {
-			return
-		}
+		c.close()
+		return
+	}
+	ex := u.waiting.pop()
+	if ex == nil {
+		u.free = append(u.free, c)
+	}
+	u.mu.Unlock()
+	if ex != nil && !c.begin(ex) {
 		u.inflight.Add(-1)
 		u.deliver(ex) // the connection is of no use: look for another
-		return
 	}
 }
 
@@ -161,9 +151,8 @@ func (u *upstream) forget(c *upstreamConn) {
 		}
 	}
 	var ex *exchange
-	if len(u.waiting) > 0 && !u.isClosed {
-		ex = u.waiting[0]
-		u.waiting = append(u.waiting[:0], u.waiting[1:]...)
+	if !u.isClosed {
+		ex = u.waiting.pop()
 	}
 	u.mu.Unlock()
 	if ex != nil {
@@ -183,18 +172,8 @@ func (u *upstream) noteDown(err error) {
 
 // sweep fails what has waited or run too long, and closes idle connections.
 func (u *upstream) sweep(now time.Duration) {
-	var late []*exchange
 	u.mu.Lock()
-	keep := u.waiting[:0]
-	for _, ex := range u.waiting {
-		if now >= ex.deadline {
-			late = append(late, ex)
-		} else {
-			keep = append(keep, ex)
-		}
-	}
-	clear(u.waiting[len(keep):])
-	u.waiting = keep
+	late := u.waiting.takeAll(func(ex *exchange) bool { return now >= ex.deadline })
 	conns := make([]*upstreamConn, 0, len(u.conns))
 	for c := range u.conns {
 		conns = append(conns, c)
@@ -224,8 +203,7 @@ func (u *upstream) close() {
 	u.mu.Lock()
 	u.isClosed = true
 	u.stop()
-	waiting := u.waiting
-	u.waiting = nil
+	waiting := u.waiting.takeAll(func(*exchange) bool { return true })
 	conns := make([]*upstreamConn, 0, len(u.conns))
 	for c := range u.conns {
 		conns = append(conns, c)

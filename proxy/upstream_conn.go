@@ -266,7 +266,9 @@ func (c *upstreamConn) dial() bool {
 	switch {
 	case err != nil:
 		c.close()
-		c.u.noteDown(err)
+		if c.u.ctx.Err() == nil {
+			c.u.noteDown(err)
+		}
 		if ex != nil {
 			c.u.fail(ex, failure{code: wire.CodeUnreachable, isNotStarted: true, err: err})
 		}

@@ -293,6 +293,13 @@ func (c *Client) broadcastLocked() {
 	wake(c.wakec)
 }
 
+// Err returns why the last dial failed, nil when it did not.
+func (c *Client) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dialErr
+}
+
 // Shutdown opens no more streams, waits until those that are open have ended or
 // ctx ends, and closes.
 func (c *Client) Shutdown(ctx context.Context) error {

@@ -23,6 +23,7 @@ type Back struct {
 	mu         sync.Mutex // guards all below
 	streams    map[*backStream]struct{}
 	isDraining bool
+	isClosed   bool
 	wg         sync.WaitGroup // the streams' flushLoops and watchLoops
 }
 
@@ -126,24 +127,33 @@ func (b *Back) accept(s *pool.Stream) {
 		b.cfg.Logger.Warn("front refused", "addr", s.RemoteAddr().String(), "err", err)
 		return
 	}
-	bs := newBackStream(b, s, theirs)
 	b.mu.Lock()
 	isDraining := b.isDraining
-	if !isDraining {
+	b.mu.Unlock()
+	if isDraining {
+		s.Refuse(503, "draining\n", pool.Field{Name: "h2tp-error", Value: "draining"}, pool.Field{Name: "retry-after", Value: "1"})
+		return
+	}
+	bs := newBackStream(b, s, theirs)
+	var token [16]byte
+	rand.Read(token[:])
+	s.SetReceiver(bs)
+	s.Respond(200, append(bs.own.fields(), pool.Field{Name: "h2tp-session", Value: hex.EncodeToString(token[:]), Sensitive: true})...)
+	b.mu.Lock()
+	isDraining = b.isDraining
+	isClosed := b.isClosed
+	if !isClosed {
 		b.streams[bs] = struct{}{}
 		b.wg.Go(bs.flushLoop)
 		b.wg.Go(bs.watchLoop)
 	}
 	b.mu.Unlock()
-	if isDraining {
-		bs.unbatcher.release()
-		s.Refuse(503, "draining\n", pool.Field{Name: "h2tp-error", Value: "draining"}, pool.Field{Name: "retry-after", Value: "1"})
-		return
+	switch {
+	case isClosed:
+		s.Close()
+	case isDraining: // since we looked
+		bs.drain()
 	}
-	var token [16]byte
-	rand.Read(token[:])
-	s.SetReceiver(bs)
-	s.Respond(200, append(bs.own.fields(), pool.Field{Name: "h2tp-session", Value: hex.EncodeToString(token[:]), Sensitive: true})...)
 }
 
 func (b *Back) forget(bs *backStream) {
@@ -172,15 +182,18 @@ func (b *Back) Shutdown(ctx context.Context) error {
 		bs.drain()
 	}
 	err := b.srv.Shutdown(ctx)
+	b.mu.Lock()
+	b.isClosed = true
+	b.mu.Unlock()
 	b.route.shutdown(ctx)
 	b.wg.Wait()
 	return err
 }
 
-// Close ends everything now.
+// Close ends everything now. It waits for Go handlers that still run.
 func (b *Back) Close() error {
 	b.mu.Lock()
-	b.isDraining = true
+	b.isDraining, b.isClosed = true, true
 	b.mu.Unlock()
 	b.srv.Close()
 	b.route.close()

@@ -18,7 +18,6 @@ type backStream struct {
 	own terms
 	sender
 	unbatcher
-	lastRecv atomic.Int64
 
 	// Guarded by sender.mu.
 	inflight   table
@@ -34,8 +33,7 @@ func newBackStream(b *Back, s *pool.Stream, theirs terms) *backStream {
 	own.codecs = bs.unbatcher.prepare(b.cfg.Memory, own.limits.Window)
 	bs.own = own
 	bs.sender.init(s, &b.cfg.Hop, own, theirs)
-	bs.unbatcher.init(&b.cfg.Hop, &b.route.memory, own, theirs, bs.onRecord)
-	bs.lastRecv.Store(int64(b.route.now()))
+	bs.unbatcher.init(&b.cfg.Hop, b.route, own, theirs, bs.onRecord)
 	return bs
 }
 
@@ -131,7 +129,6 @@ func (bs *backStream) drain() {
 
 // onRecord handles one record from the front.
 func (bs *backStream) onRecord(rec *wire.Record) error {
-	bs.lastRecv.Store(int64(bs.b.route.now()))
 	switch rec.Type {
 	case wire.TypeRequest:
 		return bs.onRequest(rec)
@@ -306,7 +303,9 @@ func (hx *hopExchange) respond(ex *exchange, resp *wire.Response) {
 		return
 	}
 	before := bs.sizeLocked()
-	if bs.err == nil && bs.makeRoomLocked(resp.Bound()) {
+	if bs.err == nil && bs.queued > maxQueue {
+		bs.wenc.AppendFailed(&bs.open, ex.id, wire.CodeOverload, "")
+	} else if bs.err == nil && bs.makeRoomLocked(resp.Bound()) {
 		before = bs.sizeLocked()
 		bs.wenc.AppendResponse(&bs.open, ex.id, resp)
 	} else if bs.err == nil {

@@ -23,6 +23,8 @@ const (
 	responseQueue = 1 << 20
 	// keepBuffer is the largest buffer kept for another use.
 	keepBuffer = 256 << 10
+	// keepBatches bounds the buffers a stream keeps after a burst.
+	keepBatches = 1 << 20
 	// codecIdle is after how long without a coded batch a context starts anew, so
 	// that its memory can be released: PROTOCOL.md section 5.
 	codecIdle = 60 * time.Second
@@ -56,6 +58,7 @@ type sender struct {
 	open       wire.Batch
 	queue      []wire.Batch // sealed
 	spare      []wire.Batch
+	spareSize  int    // bytes in spare
 	queued     int    // bytes in open and queue
 	lastID     uint32 // highest request id appended
 	sentID     uint32 // highest request id that may have left
@@ -111,10 +114,14 @@ func (s *sender) makeRoomLocked(n int) bool {
 
 func (s *sender) sealLocked() {
 	s.queue = append(s.queue, s.open)
+	if s.hop.BatchDelay > 0 {
+		s.kick() // delay waits for more no longer
+	}
 	s.open = wire.Batch{}
 	if n := len(s.spare); n > 0 {
 		s.open = s.spare[n-1]
 		s.spare = s.spare[:n-1]
+		s.spareSize -= cap(s.open.Shared) + cap(s.open.Raw)
 	}
 }
 
@@ -308,7 +315,9 @@ func (s *sender) recycle(batches []wire.Batch) {
 	for i := range batches {
 		b := batches[i]
 		batches[i] = wire.Batch{}
-		if len(s.spare) < 2 && cap(b.Shared) <= keepBuffer && cap(b.Raw) <= keepBuffer {
+		size := cap(b.Shared) + cap(b.Raw)
+		if s.spareSize+size <= keepBatches && size <= 2*keepBuffer {
+			s.spareSize += size
 			s.spare = append(s.spare, wire.Batch{Shared: b.Shared[:0], Raw: b.Raw[:0]})
 		}
 	}

@@ -20,6 +20,7 @@ type call struct {
 	err    error
 	donec  chan struct{} // capacity 1
 	fields []wire.Field
+	target []byte
 	edit   hygiene
 	timer  *time.Timer
 }
@@ -30,6 +31,8 @@ var calls = sync.Pool{New: func() any { return &call{donec: make(chan struct{}, 
 // req is not changed and not kept. Its URI's host is the authority; header names
 // keep the case they have in req. The errors are ErrTimeout, ErrOverloaded,
 // ErrDraining, ErrTooLarge and ErrUpstream, wrapped; a status is not an error.
+// A response's trailers are dropped, for fasthttp has no place for them; so is its
+// Date, which fasthttp keeps to itself.
 // A request is sent again only as the exchanges of HTTP/1.1 clients are: never
 // a POST that may have been started.
 func (f *Front) Do(req *fasthttp.Request, resp *fasthttp.Response) error {
@@ -63,16 +66,9 @@ func (f *Front) Handle(ctx *fasthttp.RequestCtx) {
 	if err == nil {
 		return
 	}
-	status := 502
-	switch {
-	case errors.Is(err, ErrTimeout):
-		status = 504
-	case errors.Is(err, ErrOverloaded), errors.Is(err, ErrDraining):
-		status = 503
-	case errors.Is(err, ErrTooLarge):
-		status = 413
-	case errors.Is(err, errLoop):
-		status = 508
+	status := 400 // errInvalid
+	if fe, ok := errors.AsType[*failureError](err); ok {
+		status, _ = statusOf(fe.failure)
 	}
 	ctx.Error(http1.StatusText(status), status)
 	if status == 503 {
@@ -80,11 +76,11 @@ func (f *Front) Handle(ctx *fasthttp.RequestCtx) {
 	}
 }
 
-var errLoop = errors.New("proxy: loop")
+var errInvalid = errors.New("proxy: request has no valid method, URI or host")
 
 func (f *Front) do(req *fasthttp.Request, resp *fasthttp.Response, timeout time.Duration, addr []byte) error {
 	if f.isDraining.Load() {
-		return ErrDraining
+		return failure{code: wire.CodeDraining}.asError()
 	}
 	c := calls.Get().(*call)
 	defer c.put()
@@ -117,7 +113,7 @@ func (f *Front) do(req *fasthttp.Request, resp *fasthttp.Response, timeout time.
 			return nil
 		}
 	}
-	return ErrTimeout
+	return failure{code: wire.CodeTimeout}.asError()
 }
 
 func (c *call) put() {
@@ -131,20 +127,30 @@ func (c *call) put() {
 // fill makes the exchange's request of a fasthttp one; it refers to its memory.
 func (c *call) fill(req *fasthttp.Request, addr []byte) error {
 	r := &c.req
-	r.Method = req.Header.Method()
+	if r.Method = methodGet; !req.Header.IsGet() { // Method would allocate the default
+		r.Method = req.Header.Method()
+	}
 	if addr != nil { // as a server received it
 		r.Target, r.Authority = req.Header.RequestURI(), req.Header.Host()
 	} else {
-		r.Target, r.Authority = req.URI().RequestURI(), req.URI().Host()
+		uri := req.URI()
+		c.target = append(c.target[:0], uri.PathOriginal()...) // as written, not tidied
+		if len(c.target) == 0 || c.target[0] != '/' {
+			c.target = append(c.target[:0], uri.Path()...)
+		}
+		if query := uri.QueryString(); len(query) > 0 {
+			c.target = append(append(c.target, '?'), query...)
+		}
+		r.Target, r.Authority = c.target, uri.Host()
 	}
 	if !wire.IsToken(r.Method) || !wire.IsTarget(r.Target) || !wire.IsValue(r.Authority) {
-		return errors.New("proxy: request has no valid method, URI or host")
+		return errInvalid
 	}
 	fields := c.fields[:0]
-	var named []byte // what Connection names
+	named := c.edit.scratch[:0] // what Connection names, in all its lines
 	for name, value := range req.Header.All() {
 		if isName(name, "connection") {
-			named = value
+			named = append(append(named, value...), ',')
 		}
 		if !http1.IsHopByHop(name) && !isContentLength(name) && http1.IsValidField(name, value) {
 			fields = append(fields, wire.Field{Name: name, Value: value})
@@ -153,18 +159,19 @@ func (c *call) fill(req *fasthttp.Request, addr []byte) error {
 	if len(named) > 0 {
 		fields = dropNamed(fields, named)
 	}
+	c.edit.scratch = named
 	if addr != nil {
 		fields = c.edit.forwarded(fields, addr)
 	}
 	fields, ok := c.edit.via(fields, "1.1 ", c.f.route.via)
 	c.fields, r.Fields = fields, fields
 	if !ok {
-		return errLoop
+		return failure{code: wire.CodeLoop}.asError()
 	}
 	body := req.Body()
 	r.BodyKind, r.Body, r.RawBody = wire.BodyNone, nil, false
 	if len(body) > c.f.cfg.MaxBody {
-		return ErrTooLarge
+		return failure{code: wire.CodeRequestTooLarge}.asError()
 	}
 	if len(body) > 0 || req.Header.ContentLength() == 0 && !isSafeMethod(r.Method) {
 		r.BodyKind, r.Body = wire.BodyWhole, body
@@ -211,9 +218,6 @@ func (c *call) respond(_ *exchange, resp *wire.Response) {
 			to.Header.AddBytesKV(f.Name, f.Value)
 		}
 	}
-	for i := range resp.Trailers {
-		to.Header.AddBytesKV(resp.Trailers[i].Name, resp.Trailers[i].Value)
-	}
 	if isHead {
 		to.SkipBody = true
 	} else {
@@ -230,7 +234,7 @@ func (c *call) fail(_ *exchange, f failure) {
 
 // dropped implements sink: the call was cancelled.
 func (c *call) dropped(*exchange) {
-	c.err = ErrTimeout
+	c.err = failure{code: wire.CodeTimeout}.asError()
 	c.donec <- struct{}{}
 }
 

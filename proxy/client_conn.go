@@ -60,6 +60,7 @@ type clientConn struct {
 	since atomic.Int64 // when state began, on the route's clock
 
 	timed atomic.Bool // ReadTimeout is over
+	begun atomic.Bool // bytes of a request are in next
 
 	// Owned by serveLoop.
 	next *input // what is being read; nil while nothing is
@@ -77,7 +78,8 @@ type clientConn struct {
 	isClosed  bool
 	isResting bool   // restLoop runs
 	rest      []byte // what it has to write
-	restHeld  int64  // of the route's memory, for rest
+	restOut   int    // what it is writing
+	restHeld  int64  // of the route's memory, for both
 	isLast    bool   // and then the exchange is over
 	idlec     chan struct{}
 }
@@ -181,6 +183,7 @@ func (c *clientConn) readRequest() (int, error) {
 		if err := c.read(); err != nil {
 			return 0, err
 		}
+		c.begun.Store(true)
 		if c.state.Load() == stateIdle {
 			c.setState(stateReading)
 		}
@@ -261,6 +264,7 @@ func (c *clientConn) start(n int) {
 		c.next.b = append(c.next.b, in.b[n:]...)
 		c.f.route.memory.hold(&c.next.held, int64(cap(c.next.b)))
 	}
+	c.begun.Store(c.next != nil)
 	c.ex.reset()
 	req := &c.ex.req
 	req.Method, req.Target, req.Authority = h.Method, h.Target, h.Authority
@@ -368,7 +372,11 @@ func (c *clientConn) over() {
 	}
 	c.mustClose = c.mustClose || c.isClosed || c.f.isDraining.Load()
 	mustClose := c.mustClose
-	c.setState(stateIdle)
+	if c.begun.Load() {
+		c.setState(stateReading)
+	} else {
+		c.setState(stateIdle)
+	}
 	c.isRunning = false
 	if c.isWaiting {
 		c.isWaiting = false
@@ -445,7 +453,7 @@ func (c *clientConn) write(p []byte, isLast bool) {
 	c.mu.Lock()
 	if c.isResting { // behind what is waiting
 		c.rest = append(c.rest, p...)
-		c.f.route.memory.hold(&c.restHeld, int64(len(c.rest)))
+		c.f.route.memory.hold(&c.restHeld, int64(len(c.rest)+c.restOut))
 		c.isLast = c.isLast || isLast
 		c.mu.Unlock()
 		return
@@ -492,13 +500,14 @@ func (c *clientConn) restLoop() {
 	for {
 		c.mu.Lock()
 		p := c.rest
-		c.rest = nil
+		c.rest, c.restOut = nil, len(p)
 		isLast := c.isLast
 		if len(p) == 0 {
 			c.isResting = false
+			c.restOut = 0
 			c.f.route.memory.free(&c.restHeld)
-			c.mu.Unlock()
 			c.nc.SetWriteDeadline(time.Time{})
+			c.mu.Unlock()
 			if isLast {
 				c.over()
 			}
@@ -532,7 +541,7 @@ func (c *clientConn) sweep(now time.Duration) {
 	age := now - time.Duration(c.since.Load())
 	switch c.state.Load() {
 	case stateIdle:
-		if age >= c.f.idle {
+		if age >= c.f.idle || c.f.isDraining.Load() {
 			c.nc.Close()
 		}
 	case stateReading:

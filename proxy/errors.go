@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/h2tp/h2tp/proxy/internal/wire"
 )
@@ -20,6 +19,8 @@ var (
 	ErrTooLarge = errors.New("proxy: message too large")
 	// ErrUpstream says that the destination could not be reached or failed.
 	ErrUpstream = errors.New("proxy: upstream failed")
+
+	errLoop = errors.New("proxy: request has been here before")
 )
 
 // failure is why an exchange ended without a response.
@@ -62,6 +63,27 @@ func statusOf(f failure) (status int, token string) {
 // retryAfter returns the seconds for a 503's Retry-After.
 func (f failure) retryAfter() uint32 { return max(1, f.after) }
 
+// failureError is a failure as the Go API returns it: one of the errors above,
+// and the reason.
+type failureError struct {
+	failure
+	base error
+}
+
+func (e *failureError) Error() string {
+	if e.err == nil || e.err == e.base {
+		return e.base.Error()
+	}
+	return e.base.Error() + ": " + e.err.Error()
+}
+
+func (e *failureError) Unwrap() []error {
+	if e.err == nil {
+		return []error{e.base}
+	}
+	return []error{e.base, e.err}
+}
+
 // asError gives the Go API its error.
 func (f failure) asError() error {
 	base := ErrUpstream
@@ -74,9 +96,8 @@ func (f failure) asError() error {
 		base = ErrDraining
 	case wire.CodeRequestTooLarge, wire.CodeResponseTooLarge, wire.CodeFieldsTooLarge:
 		base = ErrTooLarge
+	case wire.CodeLoop:
+		base = errLoop
 	}
-	if f.err == nil || errors.Is(f.err, base) {
-		return base
-	}
-	return fmt.Errorf("%w: %w", base, f.err)
+	return &failureError{failure: f, base: base}
 }

@@ -34,6 +34,7 @@ type exchange struct {
 	last        destination   // where it was delivered last
 	began       time.Duration // on the route's clock
 	deadline    time.Duration // on the route's clock
+	queued      time.Duration // when it began to wait for a peer
 }
 
 // sink is the accepting half's side of an exchange. Its methods are called by the

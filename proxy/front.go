@@ -23,7 +23,7 @@ type Front struct {
 	idle  time.Duration
 
 	isDraining atomic.Bool
-	donec      chan struct{} // closed by Shutdown and Close
+	donec      chan struct{} // closed by Close
 	once       sync.Once
 	wg         sync.WaitGroup // serveLoops, restLoops, the sweep
 
@@ -79,12 +79,7 @@ func (f *Front) Serve(ln net.Listener) error {
 			}](err); ok && t.Temporary() { // out of descriptors, say
 				delay = min(max(2*delay, 5*time.Millisecond), time.Second)
 				f.log.Warn("accept failed", "err", err)
-				timer := time.NewTimer(delay)
-				select {
-				case <-timer.C:
-				case <-f.donec:
-				}
-				timer.Stop()
+				f.pause(delay)
 				continue
 			}
 			return err
@@ -131,10 +126,19 @@ func (f *Front) list() []*clientConn {
 	return list
 }
 
+func (f *Front) pause(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-f.donec:
+	}
+}
+
 // sweepLoop closes the connections that are idle or slow, and while draining
 // those that become idle.
 func (f *Front) sweepLoop() {
-	ticker := time.NewTicker(min(max(f.idle/10, 10*time.Millisecond), time.Second))
+	ticker := time.NewTicker(min(max(f.idle/10, 10*time.Millisecond), sweepPeriod))
 	defer ticker.Stop()
 	for {
 		select {
@@ -152,7 +156,6 @@ func (f *Front) sweepLoop() {
 // stop closes the listeners.
 func (f *Front) stop() {
 	f.isDraining.Store(true)
-	f.once.Do(func() { close(f.donec) })
 	f.mu.Lock()
 	for ln := range f.listeners {
 		ln.Close()
@@ -184,6 +187,7 @@ func (f *Front) Shutdown(ctx context.Context) error {
 // Close ends everything now.
 func (f *Front) Close() error {
 	f.stop()
+	f.once.Do(func() { close(f.donec) })
 	for _, c := range f.list() {
 		c.mu.Lock()
 		c.isClosed = true

@@ -28,14 +28,16 @@ type handlerOut struct {
 
 	mu       sync.Mutex // guards all below
 	free     []*handlerLoop
+	queue    fifo // what no goroutine has taken yet
+	isWaking bool // one is about to look at it
 	isClosed bool
 }
 
 // handlerLoop is one goroutine and the RequestCtx it uses again and again.
 type handlerLoop struct {
-	h   *handlerOut
-	exc chan *exchange // capacity 1; closed to end the goroutine
-	ctx *fasthttp.RequestCtx
+	h     *handlerOut
+	wakec chan struct{} // capacity 1; closed to end the goroutine
+	ctx   *fasthttp.RequestCtx
 
 	resp   wire.Response
 	fields []wire.Field
@@ -68,26 +70,48 @@ func (h *handlerOut) deliver(ex *exchange) {
 		ex.fail(failure{code: wire.CodeDraining, isNotStarted: true, err: ErrClosed})
 		return
 	}
-	var l *handlerLoop
+	h.queue.push(ex)
+	l := h.wakeLocked()
+	h.mu.Unlock()
+	if l != nil {
+		l.wakec <- struct{}{}
+	}
+}
+
+// wakeLocked gives a goroutine to look at the queue, unless one is about to. One
+// that takes an exchange has the next one woken first, so a handler that waits
+// delays nobody, and quick ones run on few goroutines.
+func (h *handlerOut) wakeLocked() *handlerLoop {
+	if h.isWaking || h.queue.len() == 0 {
+		return nil
+	}
+	h.isWaking = true
 	if n := len(h.free); n > 0 {
-		l = h.free[n-1]
+		l := h.free[n-1]
 		h.free[n-1] = nil
 		h.free = h.free[:n-1]
-		h.mu.Unlock()
-	} else {
-		h.mu.Unlock()
-		l = &handlerLoop{h: h, exc: make(chan *exchange, 1)}
-		h.wg.Go(l.loop)
+		return l
 	}
-	l.exc <- ex
+	l := &handlerLoop{h: h, wakec: make(chan struct{}, 1)}
+	h.wg.Go(l.loop)
+	return l
 }
 
 // loop serves exchanges until it is closed.
 func (l *handlerLoop) loop() {
-	for ex := range l.exc {
-		l.serve(ex)
-		h := l.h
+	h := l.h
+	for range l.wakec {
 		h.mu.Lock()
+		h.isWaking = false
+		for ex := h.queue.pop(); ex != nil; ex = h.queue.pop() {
+			next := h.wakeLocked()
+			h.mu.Unlock()
+			if next != nil {
+				next.wakec <- struct{}{}
+			}
+			l.serve(ex)
+			h.mu.Lock()
+		}
 		if h.isClosed {
 			h.mu.Unlock()
 			return
@@ -155,7 +179,11 @@ func (l *handlerLoop) respond(ex *exchange, from *fasthttp.Response) {
 	fields := l.fields[:0]
 	if string(ex.req.Method) == "HEAD" && l.resp.BodyKind == wire.BodyWhole {
 		l.resp.BodyKind, l.resp.Body = wire.BodyNone, nil
-		l.length = strconv.AppendInt(l.length[:0], int64(len(body)), 10)
+		length := len(body)
+		if n := from.Header.ContentLength(); from.SkipBody && n > 0 {
+			length = n
+		}
+		l.length = strconv.AppendInt(l.length[:0], int64(length), 10)
 		fields = append(fields, wire.Field{Name: []byte(contentLength), Value: l.length})
 	}
 	for name, value := range from.Header.All() {
@@ -169,7 +197,7 @@ func (l *handlerLoop) respond(ex *exchange, from *fasthttp.Response) {
 	l.fields = clearFields(fields)
 }
 
-// setRequest makes a fasthttp request of an exchange's; the body is not copied.
+// setRequest makes a fasthttp request of an exchange's, which it does not refer to.
 func setRequest(to *fasthttp.Request, from *wire.Request) {
 	to.Header.SetMethodBytes(from.Method)
 	to.Header.SetRequestURIBytes(from.Target)
@@ -181,7 +209,7 @@ func setRequest(to *fasthttp.Request, from *wire.Request) {
 		}
 	}
 	if from.BodyKind == wire.BodyWhole {
-		to.SetBodyRaw(from.Body)
+		to.SetBody(from.Body) // a copy: after TimeoutError the handler may go on
 		to.Header.SetContentLength(len(from.Body))
 	}
 }
@@ -205,9 +233,14 @@ func (h *handlerOut) close() {
 	h.isClosed = true
 	free := h.free
 	h.free = nil
+	queue := h.queue.takeAll(func(*exchange) bool { return true })
 	h.mu.Unlock()
+	for _, ex := range queue {
+		h.running.Add(-1)
+		ex.fail(failure{code: wire.CodeDraining, isNotStarted: true, err: ErrClosed})
+	}
 	for _, l := range free {
-		close(l.exc)
+		close(l.wakec)
 	}
 	if !isClosed {
 		h.wg.Wait()

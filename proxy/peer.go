@@ -83,12 +83,14 @@ func (p *peer) isUp(time.Duration) bool {
 // there is no stream.
 func (p *peer) deliver(ex *exchange) {
 	p.inflight.Add(1)
+	ex.mayWait = false // the response comes on a connection's reading goroutine
 	p.mu.Lock()
 	ps := p.stream
 	isClosed := p.isClosed || p.isDraining
 	if ps == nil && !isClosed {
 		ex.at.Store(&p.here)
 		if !ex.isCancelled.Load() {
+			ex.queued = p.route.now()
 			p.waiting.push(ex) // bounded by the route's MaxExchanges
 			p.mu.Unlock()
 			return
@@ -263,10 +265,13 @@ func (p *peer) streams() []*peerStream {
 func (p *peer) sweep(now time.Duration) {
 	p.mu.Lock()
 	late := p.waiting.takeAll(func(ex *exchange) bool {
-		return now-ex.began >= p.cfg.QueueTimeout || now >= ex.deadline
+		return now-ex.queued >= p.cfg.QueueTimeout || now >= ex.deadline
 	})
-	err := p.err
+	err := p.err // of a stream; an older one than a dial's that failed
 	p.mu.Unlock()
+	if dialErr := p.client.Err(); dialErr != nil {
+		err = dialErr
+	}
 	for _, ex := range late {
 		p.fail(ex, failure{code: wire.CodeUnreachable, isNotStarted: true, err: err})
 	}

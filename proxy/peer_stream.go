@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync/atomic"
 	"time"
 
 	"github.com/h2tp/h2tp/pool"
@@ -20,8 +19,7 @@ type peerStream struct {
 
 	sender
 	unbatcher
-	lastRecv atomic.Int64 // when a record came last, on the route's clock
-	pinged   time.Duration
+	pinged time.Duration
 
 	// Guarded by sender.mu.
 	inflight   table
@@ -43,8 +41,7 @@ func (ps *peerStream) Opened(s *pool.Stream) error {
 		return pool.ErrClosed
 	}
 	ps.sender.init(s, hop, own, theirs)
-	ps.unbatcher.init(hop, &ps.p.route.memory, own, theirs, ps.onRecord)
-	ps.lastRecv.Store(int64(ps.p.route.now()))
+	ps.unbatcher.init(hop, ps.p.route, own, theirs, ps.onRecord)
 	ps.isOpen = true
 	return nil
 }
@@ -53,6 +50,10 @@ func (ps *peerStream) Opened(s *pool.Stream) error {
 // cannot come before its id is known.
 func (ps *peerStream) deliver(ex *exchange) {
 	ex.at.Store(&ps.here)
+	ex.req.TimeLeft = 0
+	if ex.deadline < noDeadline {
+		ex.req.TimeLeft = max(1, ex.deadline-ps.p.route.now())
+	}
 	size := ex.req.Bound()
 	ps.sender.mu.Lock()
 	var f failure
@@ -127,7 +128,6 @@ func (ps *peerStream) Receive(p []byte) error { return ps.receive(p) }
 
 // onRecord handles one record from the back.
 func (ps *peerStream) onRecord(rec *wire.Record) error {
-	ps.lastRecv.Store(int64(ps.p.route.now()))
 	switch rec.Type {
 	case wire.TypeResponse:
 		return ps.onResponse(rec)
@@ -196,7 +196,7 @@ func (ps *peerStream) onResponse(rec *wire.Record) error {
 	ps.sender.mu.Unlock()
 	switch {
 	case ex == nil: // cancelled, or late
-	case rec.Over != wire.OverNone:
+	case rec.Over != wire.OverNone || len(resp.Body) > ps.p.cfg.MaxBody:
 		ps.p.fail(ex, failure{code: wire.CodeResponseTooLarge, isPeers: true, err: ErrTooLarge})
 	default:
 		ps.p.inflight.Add(-1)
@@ -231,6 +231,7 @@ func (ps *peerStream) interim(id uint32, ex *exchange, resp *wire.Response) {
 // drain stops new exchanges, fails those above last with f, and lets the others
 // finish.
 func (ps *peerStream) drain(last uint32, f failure) {
+	ps.p.retire(ps) // first: what fails for it is not to find it again
 	ps.sender.mu.Lock()
 	ps.isDraining = true
 	isGone := ps.isGone
@@ -244,7 +245,6 @@ func (ps *peerStream) drain(last uint32, f failure) {
 	}
 	ps.sender.mu.Unlock()
 	if !isGone {
-		ps.p.retire(ps)
 		close(ps.gonec)
 	}
 	for _, ex := range lost {
@@ -268,6 +268,7 @@ func (ps *peerStream) Closed(err error) {
 	if err == io.EOF {
 		err = errors.New("peer ended the stream")
 	}
+	ps.p.forget(ps)
 	ps.release()
 	ps.sender.mu.Lock()
 	isGone := ps.isGone
@@ -286,7 +287,7 @@ func (ps *peerStream) Closed(err error) {
 	if !isGone {
 		close(ps.gonec)
 	}
-	ps.p.forget(ps)
+	ps.p.forget(ps) // it may have been retired meanwhile
 	ps.stream.Close()
 	for _, ex := range all {
 		ps.p.fail(ex, failure{code: wire.CodeUpstream, isNotStarted: ex.peerID > sent, err: err})

@@ -69,6 +69,9 @@ func (r *route) run() { r.wg.Go(r.sweepLoop) }
 // now is the time on the route's clock, which only moves forward.
 func (r *route) now() time.Duration { return time.Since(r.start) }
 
+// noDeadline is that of an exchange without a bound on its time.
+const noDeadline time.Duration = 1<<63 - 1
+
 // deliver takes an exchange from an accepting half. ex is complete, and the sink
 // may be called before deliver returns.
 func (r *route) deliver(ex *exchange) {
@@ -76,7 +79,7 @@ func (r *route) deliver(ex *exchange) {
 	ex.began = r.now()
 	ex.deadline = ex.began + r.cfg.Timeout
 	if r.cfg.Timeout < 0 {
-		ex.deadline = 1<<63 - 1
+		ex.deadline = noDeadline
 	}
 	if left := ex.req.TimeLeft; left > 0 {
 		ex.deadline = min(ex.deadline, ex.began+left)

@@ -1,93 +1,102 @@
 package proxy
 
 // table holds the exchanges in flight on one stream, by id. Ids rise by one, so
-// the id's low bits are a perfect hash but for exchanges that outlive a whole
-// turn; those are probed for. It is not safe for concurrent use.
+// the id's low bits are a slot of a ring, and a perfect one but for exchanges that
+// outlive a whole turn: those move to a map when their slot is wanted. It is not
+// safe for concurrent use.
 type table struct {
-	slots []*exchange // length a power of two
-	ids   []uint32    // beside slots: 0 is free
-	n     int
+	ring []entry // length a power of two
+	old  map[uint32]*exchange
+	n    int
+}
+
+type entry struct {
+	id uint32 // 0 is free
+	ex *exchange
 }
 
 const minTable = 16
 
-func (t *table) find(id uint32) int {
-	if t.n == 0 || id == 0 {
-		return -1
+func (t *table) slot(id uint32) *entry {
+	if len(t.ring) == 0 {
+		t.ring = make([]entry, minTable)
 	}
-	mask := uint32(len(t.ids) - 1)
-	for i := id & mask; t.ids[i] != 0; i = (i + 1) & mask {
-		if t.ids[i] == id {
-			return int(i)
-		}
-	}
-	return -1
+	return &t.ring[id&uint32(len(t.ring)-1)]
 }
 
 // put adds ex under an id that is not in the table.
 func (t *table) put(id uint32, ex *exchange) {
-	if 2*t.n >= len(t.ids) {
+	if t.n-len(t.old) >= len(t.ring)/2 {
 		t.grow()
 	}
-	mask := uint32(len(t.ids) - 1)
-	i := id & mask
-	for t.ids[i] != 0 {
-		i = (i + 1) & mask
+	e := t.slot(id)
+	if e.id != 0 {
+		if t.old == nil {
+			t.old = make(map[uint32]*exchange)
+		}
+		t.old[e.id] = e.ex
 	}
-	t.ids[i], t.slots[i] = id, ex
+	*e = entry{id, ex}
 	t.n++
 }
 
 func (t *table) grow() {
-	old := *t
-	size := max(minTable, 2*len(old.ids))
-	*t = table{slots: make([]*exchange, size), ids: make([]uint32, size)}
-	for i, id := range old.ids {
-		if id != 0 {
-			t.put(id, old.slots[i])
+	ring := t.ring
+	t.ring = make([]entry, max(minTable, 2*len(ring)))
+	for _, e := range ring {
+		if e.id != 0 { // distinct slots before, so distinct slots now
+			*t.slot(e.id) = e
 		}
 	}
 }
 
 // get returns the exchange with that id, or nil.
 func (t *table) get(id uint32) *exchange {
-	if i := t.find(id); i >= 0 {
-		return t.slots[i]
+	if t.n == 0 || id == 0 {
+		return nil
 	}
-	return nil
+	if e := t.slot(id); e.id == id {
+		return e.ex
+	}
+	return t.old[id]
 }
 
 // take removes and returns the exchange with that id, or nil.
 func (t *table) take(id uint32) *exchange {
-	i := t.find(id)
-	if i < 0 {
+	if t.n == 0 || id == 0 {
 		return nil
 	}
-	ex := t.slots[i]
-	t.n--
-	// Close the gap, so that no search ends before what was probed past it.
-	mask := len(t.ids) - 1
-	for j := (i + 1) & mask; t.ids[j] != 0; j = (j + 1) & mask {
-		if home := int(t.ids[j]) & mask; (j-home)&mask >= (j-i)&mask {
-			t.ids[i], t.slots[i] = t.ids[j], t.slots[j]
-			i = j
-		}
+	e := t.slot(id)
+	ex := e.ex
+	if e.id == id {
+		*e = entry{}
+	} else if ex = t.old[id]; ex != nil {
+		delete(t.old, id)
 	}
-	t.ids[i], t.slots[i] = 0, nil
+	if ex != nil {
+		t.n--
+	}
 	return ex
 }
 
 // takeAll removes and returns the exchanges that match.
 func (t *table) takeAll(match func(id uint32, ex *exchange) bool) []*exchange {
-	var ids []uint32
-	for i, id := range t.ids {
-		if id != 0 && match(id, t.slots[i]) {
-			ids = append(ids, id)
-		}
+	if t.n == 0 {
+		return nil
 	}
 	var out []*exchange
-	for _, id := range ids {
-		out = append(out, t.take(id))
+	for i, e := range t.ring {
+		if e.id != 0 && match(e.id, e.ex) {
+			out = append(out, e.ex)
+			t.ring[i] = entry{}
+		}
 	}
+	for id, ex := range t.old {
+		if match(id, ex) {
+			out = append(out, ex)
+			delete(t.old, id)
+		}
+	}
+	t.n -= len(out)
 	return out
 }

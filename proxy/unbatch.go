@@ -33,9 +33,11 @@ type unbatcher struct {
 	coded  time.Time   // when cdec was last used
 	isUsed bool        // cdec has seen a batch
 	buf    []byte      // a batch that is not whole yet
-	memory *budget     // that buf counts against
-	held   int64
-	rec    wire.Record
+	held   int64       // of the route's memory, for buf
+	route  *route
+
+	lastRecv atomic.Int64 // when a batch came last, on the route's clock
+	rec      wire.Record
 
 	mu     sync.Mutex // held by receive, and by whoever gives the memory back
 	isOver atomic.Bool
@@ -72,8 +74,9 @@ func (u *unbatcher) releaseIdle() {
 	}
 }
 
-func (u *unbatcher) init(hop *Hop, memory *budget, own, peer terms, onRecord func(*wire.Record) error) {
-	u.mem, u.memory = hop.Memory, memory
+func (u *unbatcher) init(hop *Hop, r *route, own, peer terms, onRecord func(*wire.Record) error) {
+	u.mem, u.route = hop.Memory, r
+	u.lastRecv.Store(int64(r.now()))
 	u.limits = wire.Limits{Batch: own.limits.Batch}
 	u.window = own.limits.Window
 	u.wdec = wire.NewDecoder(own.limits.Dict(peer.limits), u.limits)
@@ -97,8 +100,8 @@ func (u *unbatcher) release() {
 	if u.mu.TryLock() {
 		u.releaseCodec()
 		u.buf = nil
-		if u.memory != nil {
-			u.memory.free(&u.held)
+		if u.route != nil {
+			u.route.memory.free(&u.held)
 		}
 		u.mu.Unlock()
 	}
@@ -136,7 +139,7 @@ func (u *unbatcher) take(p []byte) error {
 		k := min(len(p), want-len(u.buf))
 		u.buf = append(u.buf, p[:k]...)
 		p = p[k:]
-		if !u.memory.hold(&u.held, int64(cap(u.buf))) {
+		if !u.route.memory.hold(&u.held, int64(cap(u.buf))) {
 			return &pool.ResetError{Code: codeCalm, Local: true}
 		}
 		if len(u.buf) < want || want == wire.HeaderSize {
@@ -147,7 +150,7 @@ func (u *unbatcher) take(p []byte) error {
 		}
 		if u.buf = u.buf[:0]; cap(u.buf) > keepBuffer {
 			u.buf = nil
-			u.memory.free(&u.held)
+			u.route.memory.free(&u.held)
 		}
 	}
 	return nil
@@ -194,6 +197,7 @@ func (u *unbatcher) batch(p []byte) error {
 	if wire.Checksum(shared, raw) != h.Sum {
 		return errSum
 	}
+	u.lastRecv.Store(int64(u.route.now()))
 	u.wdec.Reset(shared, raw, h.Clear)
 	for {
 		if err := u.wdec.Next(&u.rec); err != nil {

@@ -22,6 +22,7 @@ type Back struct {
 
 	mu         sync.Mutex // guards all below
 	streams    map[*backStream]struct{}
+	sessions   map[string]*backStream // by token
 	isDraining bool
 	isClosed   bool
 	wg         sync.WaitGroup // the streams' flushLoops and watchLoops
@@ -37,12 +38,12 @@ func NewBack(cfg Config) (*Back, error) {
 	if cfg.ListenTLS == nil && !cfg.Cleartext {
 		return nil, errors.New("proxy: a back needs ListenTLS or Cleartext")
 	}
-	b := &Back{cfg: cfg, streams: make(map[*backStream]struct{})}
+	b := &Back{cfg: cfg, streams: make(map[*backStream]struct{}), sessions: make(map[string]*backStream)}
 	b.cfg.Prefix = strings.TrimRight(b.cfg.Prefix, "/")
 	if b.srv, err = pool.NewServer(pool.ServerConfig{
 		Common: pool.Common{
 			TLS: cfg.ListenTLS, Cleartext: cfg.ListenTLS == nil, Logger: cfg.Logger,
-			PingPeriod: cfg.PingPeriod, PingTimeout: cfg.PingTimeout,
+			PingPeriod: cfg.PingPeriod, PingTimeout: cfg.PingTimeout, Windows: cfg.Windows,
 		},
 		Accept: b.accept,
 	}); err != nil {
@@ -114,7 +115,7 @@ func (b *Back) accept(s *pool.Stream) {
 		return
 	}
 	if path != pathBatch {
-		s.Refuse(421, "unknown session\n", pool.Field{Name: "h2tp-error", Value: "session"})
+		b.acceptBody(s, path)
 		return
 	}
 	theirs, err := parseTerms(h)
@@ -137,8 +138,12 @@ func (b *Back) accept(s *pool.Stream) {
 	bs := newBackStream(b, s, theirs)
 	var token [16]byte
 	rand.Read(token[:])
+	bs.token = hex.EncodeToString(token[:])
 	s.SetReceiver(bs)
-	s.Respond(200, append(bs.own.fields(), pool.Field{Name: "h2tp-session", Value: hex.EncodeToString(token[:]), Sensitive: true})...)
+	b.mu.Lock()
+	b.sessions[bs.token] = bs // before the front can know it
+	b.mu.Unlock()
+	s.Respond(200, append(bs.own.fields(), pool.Field{Name: "h2tp-session", Value: bs.token, Sensitive: true})...)
 	b.mu.Lock()
 	isDraining = b.isDraining
 	isClosed := b.isClosed
@@ -159,6 +164,7 @@ func (b *Back) accept(s *pool.Stream) {
 func (b *Back) forget(bs *backStream) {
 	b.mu.Lock()
 	delete(b.streams, bs)
+	delete(b.sessions, bs.token)
 	b.mu.Unlock()
 }
 

@@ -14,8 +14,9 @@ import (
 
 // backStream is the accepting half of one batched stream.
 type backStream struct {
-	b   *Back
-	own terms
+	b     *Back
+	own   terms
+	token string // of the session
 	sender
 	unbatcher
 
@@ -25,11 +26,14 @@ type backStream struct {
 	seenID     uint32
 	isDraining bool
 	isEOF      bool // the front has ended its side
+	bodies     int  // announced, and not over
+	ready      map[uint32]*heldStream
+	wanted     map[uint32]chan *heldStream // by exchange
 }
 
 func newBackStream(b *Back, s *pool.Stream, theirs terms) *backStream {
 	own := ownTerms()
-	bs := &backStream{b: b}
+	bs := &backStream{b: b, ready: make(map[uint32]*heldStream), wanted: make(map[uint32]chan *heldStream)}
 	own.codecs = bs.unbatcher.prepare(b.cfg.Memory, own.limits.Window)
 	bs.own = own
 	bs.sender.init(s, &b.cfg.Hop, own, theirs)
@@ -99,7 +103,12 @@ func (bs *backStream) abort(err error) {
 	bs.sender.mu.Lock()
 	bs.failLocked(err)
 	all := bs.inflight.takeAll(func(uint32, *exchange) bool { return true })
+	ready := bs.ready
+	bs.ready = nil
 	bs.sender.mu.Unlock()
+	for _, r := range ready {
+		r.s.Close()
+	}
 	for _, ex := range all {
 		ex.sink.(*hopExchange).cancelled()
 	}
@@ -107,7 +116,7 @@ func (bs *backStream) abort(err error) {
 
 // endIfIdleLocked ends this side once nothing is owed and nothing will come.
 func (bs *backStream) endIfIdleLocked() {
-	if (bs.isEOF || bs.isDraining) && bs.inflight.n == 0 && !bs.isEnded {
+	if (bs.isEOF || bs.isDraining) && bs.inflight.n == 0 && bs.bodies == 0 && !bs.isEnded {
 		bs.endLocked()
 	}
 }
@@ -150,7 +159,9 @@ func (bs *backStream) onRecord(rec *wire.Record) error {
 		bs.wenc.AppendPong(&bs.open, rec.Ping)
 		bs.appendedLocked(before)
 		bs.sender.mu.Unlock()
-	case wire.TypePong, wire.TypeRelease:
+	case wire.TypeRelease:
+		bs.releaseReady(rec.Stream)
+	case wire.TypePong:
 	default:
 		return errFuture
 	}
@@ -180,7 +191,7 @@ func (bs *backStream) onRequest(rec *wire.Record) error {
 		status = 414
 	case rec.Over != wire.OverNone:
 		refuse.code = wire.CodeFieldsTooLarge
-	case len(req.Body) > bs.b.cfg.MaxBody:
+	case bs.b.cfg.isOver(int64(len(req.Body))):
 		refuse.code = wire.CodeRequestTooLarge
 	case !isOK:
 		refuse.code = wire.CodeLoop
@@ -225,6 +236,15 @@ var hopExchanges = sync.Pool{New: func() any { return new(hopExchange) }}
 // copy copies what req points to and adds this process to Via; false when it
 // stands there already.
 func (hx *hopExchange) copy(req *wire.Request, via []byte) bool {
+	return hx.copyFields(req, via, false)
+}
+
+// copyBulk is copy for a stream of its own, which may carry an Upgrade.
+func (hx *hopExchange) copyBulk(req *wire.Request, via []byte) bool {
+	return hx.copyFields(req, via, true)
+}
+
+func (hx *hopExchange) copyFields(req *wire.Request, via []byte, isBulk bool) bool {
 	hx.exchange.reset()
 	hx.parts.Store(0)
 	fields, trailers := hx.req.Fields[:0], hx.req.Trailers[:0]
@@ -243,7 +263,7 @@ func (hx *hopExchange) copy(req *wire.Request, via []byte) bool {
 	}
 	hx.req.Method, hx.req.Target, hx.req.Authority = keep(req.Method), keep(req.Target), keep(req.Authority)
 	for _, f := range req.Fields {
-		if http1.IsHopByHop(f.Name) {
+		if http1.IsHopByHop(f.Name) && !(isBulk && isName(f.Name, "upgrade")) {
 			continue // the front has taken them out, if it is one of ours
 		}
 		fields = append(fields, wire.Field{Name: keep(f.Name), Value: keep(f.Value), Secret: f.Secret})

@@ -170,7 +170,7 @@ func (c *call) fill(req *fasthttp.Request, addr []byte) error {
 	}
 	body := req.Body()
 	r.BodyKind, r.Body, r.RawBody = wire.BodyNone, nil, false
-	if len(body) > c.f.cfg.MaxBody {
+	if len(body) > c.f.cfg.whole() {
 		return failure{code: wire.CodeRequestTooLarge}.asError()
 	}
 	if len(body) > 0 || req.Header.ContentLength() == 0 && !isSafeMethod(r.Method) {
@@ -224,6 +224,40 @@ func (c *call) respond(_ *exchange, resp *wire.Response) {
 		to.SetBody(resp.Body)
 	}
 	c.donec <- struct{}{}
+}
+
+// stream implements sink: the body is collected, up to MaxBody.
+func (c *call) stream(_ *exchange, resp *wire.Response) bodyWriter {
+	return &callBody{c: c, resp: ownResponse(resp)}
+}
+
+// callBody collects a response's body.
+type callBody struct {
+	c    *call
+	resp *wire.Response
+	body []byte
+}
+
+func (b *callBody) write(p []byte) error {
+	if len(b.body)+len(p) > b.c.f.cfg.whole() {
+		return ErrTooLarge
+	}
+	b.body = append(b.body, p...)
+	return nil
+}
+
+func (b *callBody) end(trailers []wire.Field) error {
+	b.resp.BodyKind, b.resp.Body = wire.BodyWhole, b.body
+	b.c.respond(nil, b.resp)
+	return nil
+}
+
+func (b *callBody) abort(err error) {
+	code := wire.CodeUpstream
+	if err == ErrTooLarge {
+		code = wire.CodeResponseTooLarge
+	}
+	b.c.fail(nil, failure{code: code, err: err})
 }
 
 // fail implements sink.

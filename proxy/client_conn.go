@@ -69,10 +69,15 @@ type clientConn struct {
 	isHead bool     // its method is HEAD
 	minor  int      // its HTTP/1 minor version
 	isKA10 bool
+	isLoop bool          // its Via names this process
+	src    *clientSource // of a bulk exchange
+
+	hasAnswered bool // a bulk exchange's final head was written
 
 	mu        sync.Mutex // guards all below
 	cur       *input     // what the running exchange was parsed from
 	isRunning bool
+	isBulkRun bool // serveLoop is in serveBulk
 	mustClose bool // after the running exchange
 	isWaiting bool // serveLoop waits on idlec
 	isClosed  bool
@@ -153,7 +158,7 @@ func (c *clientConn) serveLoop() {
 	defer c.f.forget(c)
 	c.setState(stateIdle)
 	for {
-		n, err := c.readRequest()
+		n, isBulk, err := c.readRequest()
 		if err != nil {
 			c.end(err)
 			return
@@ -162,26 +167,31 @@ func (c *clientConn) serveLoop() {
 			c.end(nil)
 			return
 		}
-		c.start(n)
+		if !isBulk {
+			c.start(n)
+		} else if !c.serveBulk(n) {
+			return
+		}
 	}
 }
 
-// readRequest reads one whole request into next and returns its length.
-func (c *clientConn) readRequest() (int, error) {
+// readRequest reads one whole request into next and returns its length, or the
+// head of a bulk one.
+func (c *clientConn) readRequest() (n int, isBulk bool, err error) {
 	lim := c.f.lim
 	head := 0
 	for {
 		if in := c.next; in != nil && len(in.b) > 0 {
 			var err error
 			if head, err = http1.ParseRequestHead(in.b, &in.head, lim); err != nil {
-				return 0, err
+				return 0, false, err
 			}
 			if head > 0 {
 				break
 			}
 		}
 		if err := c.read(); err != nil {
-			return 0, err
+			return 0, false, err
 		}
 		c.begun.Store(true)
 		if c.state.Load() == stateIdle {
@@ -190,20 +200,44 @@ func (c *clientConn) readRequest() (int, error) {
 	}
 	in := c.next
 	h := &in.head
-	if !h.Chunked && h.ContentLength <= 0 {
-		return head, nil
+	switch {
+	case c.f.cfg.isOver(h.ContentLength):
+		return 0, false, errBodyLimit
+	case h.Chunked && len(h.Upgrade) == 0:
+		return c.wholeChunked(head)
+	case c.isBulk(h, len(in.b)-head):
+		return head, true, nil
+	case h.ContentLength <= 0:
+		return head, false, nil
 	}
-	if err := in.body.reset(h.Chunked, h.ContentLength, c.f.cfg.MaxBody, lim); err != nil {
-		return 0, err
+	if err := in.body.reset(false, h.ContentLength, c.f.cfg.BatchLimit, lim); err != nil {
+		return 0, false, err
 	}
-	return c.readBody(head)
+	n, err = c.readBody(head)
+	return n, false, err
+}
+
+// wholeChunked tells whether a chunked body is small and here already, so that it
+// may travel in a batch.
+func (c *clientConn) wholeChunked(head int) (n int, isBulk bool, err error) {
+	in := c.next
+	if err := in.body.reset(true, -1, maxWhole, c.f.lim); err != nil {
+		return 0, false, err
+	}
+	n, isDone, err := in.body.take(in.b[head:], 0)
+	switch {
+	case err != nil:
+		return 0, false, err
+	case !isDone || len(in.body.body) > c.f.cfg.BatchLimit || c.f.cfg.isOver(int64(len(in.body.body))):
+		return head, true, nil
+	}
+	return head + n, false, nil
 }
 
 // readBody reads on until the body is whole. The body may move the buffer, so the
 // head is parsed again when it did.
 func (c *clientConn) readBody(head int) (int, error) {
 	in := c.next
-	isTold := !in.head.ExpectContinue
 	start := &in.b[0]
 	for off := 0; ; {
 		n, isDone, err := in.body.take(in.b[head:], off)
@@ -222,14 +256,6 @@ func (c *clientConn) readBody(head int) (int, error) {
 			}
 			return head + n, nil
 		}
-		if !isTold {
-			// The body is awaited: it is within the limits, and nothing else runs.
-			isTold = true
-			if !c.awaitIdle() {
-				return 0, net.ErrClosed
-			}
-			c.write(continueLine, false)
-		}
 		if err := c.read(); err != nil {
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF
@@ -238,8 +264,6 @@ func (c *clientConn) readBody(head int) (int, error) {
 		}
 	}
 }
-
-var continueLine = []byte("HTTP/1.1 100 Continue\r\n\r\n")
 
 // awaitIdle waits until the exchange before is over, its response handed to the
 // kernel; false when the connection is to end.
@@ -266,28 +290,20 @@ func (c *clientConn) start(n int) {
 	}
 	c.begun.Store(c.next != nil)
 	c.ex.reset()
+	c.prepare(in)
 	req := &c.ex.req
-	req.Method, req.Target, req.Authority = h.Method, h.Target, h.Authority
-	req.BodyKind, req.Body, req.RawBody, req.Trailers = wire.BodyNone, nil, false, nil
 	if h.Chunked || h.ContentLength >= 0 {
 		req.BodyKind = wire.BodyWhole
-		switch {
-		case h.Chunked:
+		if h.Chunked {
 			req.Body, req.Trailers = in.body.body, in.body.chunked.Trailers
-		case h.ContentLength > 0:
+		} else {
 			req.Body = in.b[n-int(h.ContentLength) : n]
 		}
 		req.RawBody = len(req.Body) > 256 && isCompressed(h.Fields)
 	}
-	if h.ExpectContinue { // met here: the body was asked for
-		h.Fields = slices.DeleteFunc(h.Fields, func(f wire.Field) bool { return isName(f.Name, "expect") })
+	if h.ExpectContinue { // met: the body is here
+		req.Fields = slices.DeleteFunc(req.Fields, func(f wire.Field) bool { return isName(f.Name, "expect") })
 	}
-	var isNew bool
-	h.Fields = in.edit.forwarded(h.Fields, c.addr)
-	h.Fields, isNew = in.edit.via(h.Fields, protocols[h.Minor], c.f.route.via)
-	req.Fields = h.Fields
-	c.isHead = string(h.Method) == "HEAD"
-	c.minor, c.isKA10 = h.Minor, h.KeepAlive10
 
 	c.mu.Lock()
 	c.cur = in
@@ -295,11 +311,24 @@ func (c *clientConn) start(n int) {
 	c.mustClose = h.Close
 	c.mu.Unlock()
 	c.setState(stateRunning)
-	if !isNew {
+	if c.isLoop {
 		c.fail(&c.ex, failure{code: wire.CodeLoop})
 		return
 	}
 	c.f.route.deliver(&c.ex)
+}
+
+// prepare makes the exchange's request of the head in in, without a body.
+func (c *clientConn) prepare(in *input) {
+	h, req := &in.head, &c.ex.req
+	*req = wire.Request{Method: h.Method, Target: h.Target, Authority: h.Authority}
+	var isNew bool
+	h.Fields = in.edit.forwarded(h.Fields, c.addr)
+	h.Fields, isNew = in.edit.via(h.Fields, protocols[h.Minor], c.f.route.via)
+	req.Fields = h.Fields
+	c.isLoop = !isNew
+	c.isHead = string(h.Method) == "HEAD"
+	c.minor, c.isKA10 = h.Minor, h.KeepAlive10
 }
 
 var protocols = [2]string{"1.0 ", "1.1 "}
@@ -371,7 +400,7 @@ func (c *clientConn) over() {
 		c.cur = nil
 	}
 	c.mustClose = c.mustClose || c.isClosed || c.f.isDraining.Load()
-	mustClose := c.mustClose
+	mustClose, isBulk := c.mustClose, c.isBulkRun
 	if c.begun.Load() {
 		c.setState(stateReading)
 	} else {
@@ -383,7 +412,7 @@ func (c *clientConn) over() {
 		c.idlec <- struct{}{}
 	}
 	c.mu.Unlock()
-	if mustClose {
+	if mustClose && !isBulk { // serveBulk closes itself, when the client has read
 		c.nc.Close()
 	}
 }
@@ -391,11 +420,12 @@ func (c *clientConn) over() {
 // respond implements sink.
 func (c *clientConn) respond(_ *exchange, resp *wire.Response) {
 	isFinal := resp.Status >= 200
-	if !isFinal && (c.minor == 0 || resp.Status == 100) {
-		return // RFC 9110 15.2: not for HTTP/1.0; and 100 was said here already
+	if !isFinal && (c.minor == 0 || resp.Status == 100 && (c.src == nil || !c.src.isAwaited)) {
+		return // RFC 9110 15.2: not for HTTP/1.0; and a 100 nobody waits for is noise
 	}
 	var hop http1.Hop
 	if isFinal {
+		c.hasAnswered = true
 		hop = c.hop()
 	}
 	o := getOutput()
@@ -422,6 +452,7 @@ func (c *clientConn) hop() http1.Hop {
 
 // fail implements sink.
 func (c *clientConn) fail(_ *exchange, f failure) {
+	c.hasAnswered = true
 	status, token := statusOf(f)
 	if f.err != nil {
 		c.f.log.Debug("exchange failed", "status", status, "why", token, "err", f.err)

@@ -11,6 +11,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/h2tp/h2tp/compress"
+	"github.com/h2tp/h2tp/pool"
 )
 
 // Limits bounds what one front or back does at once, and for how long.
@@ -18,9 +19,13 @@ type Limits struct {
 	// MaxExchanges bounds the exchanges in flight; one more is answered 503 with
 	// Retry-After. If zero, 10000 is used. If negative, there is no bound.
 	MaxExchanges int
-	// MaxBody bounds a request's and a response's body, whole in memory, in
-	// bytes: 413 and 502 beyond. If zero, 4 MiB is used; at most 7 MiB.
+	// MaxBody bounds a request's and a response's body in bytes: 413 and 502 beyond.
+	// If zero or negative, there is no bound but for those that Go takes whole, by
+	// Do, Handle or Config.Handler: they have 4 MiB.
 	MaxBody int
+	// BatchLimit is the largest body that travels in a batch; larger ones, and those
+	// of unknown length, are streamed. If zero, 64 KiB is used.
+	BatchLimit int
 	// BodyMemory bounds what is held of all messages together, beyond 8 KiB each,
 	// in bytes: 503 beyond, for requests and responses that need more. If zero, 256 MiB is used.
 	BodyMemory int
@@ -53,11 +58,22 @@ type Limits struct {
 	MaxUpstreamConns int
 }
 
+// whole is the bound on bodies that Go takes whole.
+func (l *Limits) whole() int {
+	if l.MaxBody <= 0 {
+		return 4 << 20
+	}
+	return l.MaxBody
+}
+
+// isOver reports whether a body of n bytes is over MaxBody.
+func (l *Limits) isOver(n int64) bool { return l.MaxBody > 0 && n > int64(l.MaxBody) }
+
 func (l *Limits) complete() error {
 	def(&l.MaxExchanges, 10000)
-	def(&l.MaxBody, 4<<20)
 	def(&l.MaxHead, 64<<10)
 	def(&l.BodyMemory, 256<<20)
+	def(&l.BatchLimit, 64<<10)
 	def(&l.Timeout, 60*time.Second)
 	def(&l.ConnectTimeout, 5*time.Second)
 	def(&l.QueueTimeout, time.Second)
@@ -66,10 +82,10 @@ func (l *Limits) complete() error {
 	def(&l.MaxConns, 50000)
 	def(&l.MaxUpstreamConns, 1024)
 	switch {
-	case l.MaxBody < 0 || l.MaxBody > 7<<20:
-		return fmt.Errorf("proxy: MaxBody is %d; want 1 to 7 MiB", l.MaxBody)
-	case l.BodyMemory < l.MaxBody:
-		return fmt.Errorf("proxy: BodyMemory is %d; want at least MaxBody, %d", l.BodyMemory, l.MaxBody)
+	case l.BatchLimit < 1<<10 || l.BatchLimit > 1<<20:
+		return fmt.Errorf("proxy: BatchLimit is %d; want 1 KiB to 1 MiB", l.BatchLimit)
+	case l.BodyMemory < 4<<20:
+		return fmt.Errorf("proxy: BodyMemory is %d; want at least 4 MiB", l.BodyMemory)
 	case l.MaxHead < 1<<10 || l.MaxHead > 1<<20:
 		return fmt.Errorf("proxy: MaxHead is %d; want 1 KiB to 1 MiB", l.MaxHead)
 	}
@@ -93,6 +109,9 @@ type Hop struct {
 	// Memory bounds the codec contexts of all fronts and backs that share it. If
 	// nil, one of 256 MiB is made.
 	Memory *compress.Memory
+	// Windows bounds the receive windows of streamed bodies of all fronts and backs
+	// that share it. If nil, one of 64 MiB is made.
+	Windows *pool.Windows
 	// PingPeriod and PingTimeout find dead connections and streams; see
 	// pool.Common. If zero, 15 s and 5 s are used.
 	PingPeriod, PingTimeout time.Duration
@@ -140,6 +159,9 @@ func (h *Hop) complete() error {
 	def(&h.StreamMaxAge, 30*time.Minute)
 	if h.Memory == nil {
 		h.Memory = compress.NewMemory(256 << 20)
+	}
+	if h.Windows == nil {
+		h.Windows = pool.NewWindows(0)
 	}
 	switch {
 	case int(h.Compress) >= len(codecIDs):

@@ -19,6 +19,7 @@ type exchange struct {
 	// Set by the accepting half before deliver, not changed until it is over.
 	// What req points to stays valid as long.
 	req   wire.Request
+	src   source // the request's body, when req says that it follows
 	sink  sink
 	route *route
 	id    uint32 // the accepting half's own number
@@ -29,6 +30,8 @@ type exchange struct {
 
 	isCancelled atomic.Bool
 	mayWait     bool          // who calls the sink may wait there for room
+	isBulk      bool          // it goes by carry
+	isTouched   bool          // its src has been read from
 	isSafe      bool          // may be sent again though it may have been started
 	attempts    int           // deliveries, the running one included
 	last        destination   // where it was delivered last
@@ -44,6 +47,11 @@ type sink interface {
 	// respond takes a response; an interim one (status below 200) is followed by
 	// more, and no other call follows a final one.
 	respond(ex *exchange, resp *wire.Response)
+	// stream takes a final response whose body follows, and says where to write it;
+	// the caller may wait, and so may the methods of what is returned. The exchange
+	// is no longer to be cancelled: a client that leaves fails a write. nil means
+	// that nobody waits any more, and the exchange is over.
+	stream(ex *exchange, resp *wire.Response) bodyWriter
 	// fail ends the exchange without a response.
 	fail(ex *exchange, f failure)
 	// dropped is called instead when a cancelled exchange is let go by the
@@ -62,7 +70,8 @@ type station struct {
 func (ex *exchange) reset() {
 	ex.at.Store(nil)
 	ex.isCancelled.Store(false)
-	ex.attempts, ex.last, ex.mayWait = 0, nil, false
+	ex.attempts, ex.last, ex.mayWait, ex.src = 0, nil, false, nil
+	ex.isBulk, ex.isTouched = false, false
 }
 
 // interim passes on a response below 200.
@@ -73,6 +82,35 @@ func (ex *exchange) interim(resp *wire.Response) { ex.sink.respond(ex, resp) }
 func (ex *exchange) finish(resp *wire.Response) {
 	ex.route.left(ex)
 	ex.sink.respond(ex, resp)
+}
+
+// stream ends the exchange with a response whose body follows. The caller has
+// taken it out of its table, touches it no more, and writes the body; nil means
+// that nobody wants it.
+func (ex *exchange) stream(resp *wire.Response) bodyWriter {
+	r := ex.route
+	w := ex.sink.stream(ex, resp)
+	if w == nil {
+		r.left(ex)
+		return nil
+	}
+	return &countedBody{bodyWriter: w, r: r}
+}
+
+// countedBody keeps an exchange in flight until its body is written.
+type countedBody struct {
+	bodyWriter
+	r *route
+}
+
+func (c *countedBody) end(trailers []wire.Field) error {
+	c.r.left(nil)
+	return c.bodyWriter.end(trailers)
+}
+
+func (c *countedBody) abort(err error) {
+	c.r.left(nil)
+	c.bodyWriter.abort(err)
 }
 
 // fail ends the exchange, or sends it elsewhere when that is allowed. The caller

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"io"
 	"runtime/debug"
 	"strconv"
 	"sync"
@@ -77,6 +78,56 @@ func (h *handlerOut) deliver(ex *exchange) {
 		l.wakec <- struct{}{}
 	}
 }
+
+// carry collects the request's body, up to MaxBody, for a handler takes it whole.
+func (h *handlerOut) carry(ex *exchange) {
+	var body []byte
+	ex.isTouched = true
+	if ex.src != nil {
+		h.running.Add(1)
+		defer h.running.Add(-1)
+		if fieldValue(ex.req.Fields, "expect") != nil {
+			ex.interim(&wire.Response{Status: 100})
+		}
+		for {
+			p, err := ex.src.next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				ex.drop()
+				return
+			}
+			if len(body)+len(p) > h.cfg.whole() {
+				ex.fail(failure{code: wire.CodeRequestTooLarge, err: ErrTooLarge})
+				return
+			}
+			body = append(body, p...)
+		}
+		ex.req.Trailers = ex.src.trailers()
+	}
+	ex.req.BodyKind, ex.req.Body = wire.BodyWhole, body
+	done := make(chan struct{})
+	ex.sink = &carried{sink: ex.sink, donec: done}
+	h.deliver(ex)
+	<-done
+}
+
+// carried tells carry when the handler has answered.
+type carried struct {
+	sink
+	donec chan struct{}
+}
+
+func (c *carried) respond(ex *exchange, resp *wire.Response) {
+	c.sink.respond(ex, resp)
+	if resp.Status >= 200 {
+		close(c.donec)
+	}
+}
+
+func (c *carried) fail(ex *exchange, f failure) { c.sink.fail(ex, f); close(c.donec) }
+func (c *carried) dropped(ex *exchange)         { c.sink.dropped(ex); close(c.donec) }
 
 // wakeLocked gives a goroutine to look at the queue, unless one is about to. One
 // that takes an exchange has the next one woken first, so a handler that waits
@@ -165,7 +216,7 @@ func (l *handlerLoop) call(ctx *fasthttp.RequestCtx) (err error) {
 func (l *handlerLoop) respond(ex *exchange, from *fasthttp.Response) {
 	body := from.Body()
 	l.h.running.Add(-1)
-	if len(body) > l.h.cfg.MaxBody {
+	if len(body) > l.h.cfg.whole() {
 		ex.fail(failure{code: wire.CodeResponseTooLarge, err: ErrTooLarge})
 		return
 	}

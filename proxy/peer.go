@@ -33,6 +33,7 @@ type peer struct {
 
 	mu         sync.Mutex // guards all below
 	stream     *peerStream
+	upc        chan struct{}            // closed and replaced when stream is set
 	old        map[*peerStream]struct{} // draining
 	waiting    fifo
 	isDown     bool  // the last attempt to open a stream failed
@@ -42,12 +43,13 @@ type peer struct {
 }
 
 func newPeer(r *route, cfg *Config, end endpoint) (*peer, error) {
-	p := &peer{route: r, cfg: cfg, end: end, log: cfg.Logger, old: make(map[*peerStream]struct{}), wakec: make(chan struct{}, 1)}
+	p := &peer{route: r, cfg: cfg, end: end, log: cfg.Logger, old: make(map[*peerStream]struct{}), wakec: make(chan struct{}, 1), upc: make(chan struct{})}
 	p.here.cancel = p.unqueue
 	pc := pool.ClientConfig{
 		Common: pool.Common{
 			Cleartext: !end.isTLS, PingPeriod: cfg.PingPeriod, PingTimeout: cfg.PingTimeout,
-			Logger: cfg.Logger,
+			Windows: cfg.Windows,
+			Logger:  cfg.Logger,
 		},
 		Addr:        end.addr,
 		Conns:       cfg.Conns,
@@ -187,7 +189,10 @@ func (p *peer) await(ps *peerStream) {
 func (p *peer) open() (*peerStream, error) {
 	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.ConnectTimeout+p.cfg.PingTimeout)
 	defer cancel()
-	ps := &peerStream{p: p, own: ownTerms(), gonec: make(chan struct{})}
+	ps := &peerStream{
+		p: p, own: ownTerms(), gonec: make(chan struct{}), readyc: make(chan struct{}, 1),
+		ready: make(map[uint32]*readyStream), named: make(map[uint32]*pendingBody),
+	}
 	ps.here.cancel = ps.cancel
 	ps.own.codecs = ps.prepare(p.cfg.Memory, ps.own.limits.Window)
 	_, err := p.client.Open(ctx, pool.Header{
@@ -205,9 +210,12 @@ func (p *peer) open() (*peerStream, error) {
 // use makes ps the stream for new exchanges and drains the one before.
 func (p *peer) use(ps *peerStream) {
 	p.wg.Go(ps.flushLoop)
+	p.wg.Go(ps.readyLoop)
 	p.mu.Lock()
 	before := p.stream
 	p.stream = ps
+	close(p.upc)
+	p.upc = make(chan struct{})
 	if before != nil {
 		p.old[before] = struct{}{}
 	}

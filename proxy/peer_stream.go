@@ -25,7 +25,11 @@ type peerStream struct {
 	inflight   table
 	isDraining bool
 	isGone     bool // gonec is closed, or about to be
-	isOpen     bool // the peer's terms are known and both directions set up
+	session    string
+	ready      map[uint32]*readyStream // offered
+	named      map[uint32]*pendingBody // named by the back before they were seen here
+	readyc     chan struct{}           // wakes readyLoop
+	isOpen     bool                    // the peer's terms are known and both directions set up
 }
 
 // Opened implements pool.Opener: the two directions begin with the peer's terms.
@@ -42,6 +46,7 @@ func (ps *peerStream) Opened(s *pool.Stream) error {
 	}
 	ps.sender.init(s, hop, own, theirs)
 	ps.unbatcher.init(hop, ps.p.route, own, theirs, ps.onRecord)
+	ps.session = s.Header().Value("h2tp-session")
 	ps.isOpen = true
 	return nil
 }
@@ -154,13 +159,7 @@ func (ps *peerStream) onRecord(rec *wire.Record) error {
 		ps.sender.mu.Unlock()
 	case wire.TypePong:
 	case wire.TypeBodyOnStream, wire.TypeOpenForExchange:
-		// No ready stream is offered and no bulk body asked for in this version.
-		if err := ps.checkID(rec.ID); err != nil {
-			return err
-		}
-		if ex := ps.take(rec.ID); ex != nil {
-			ps.p.fail(ex, failure{code: wire.CodeInternal, isPeers: true, err: errors.New("back answered with a bulk body")})
-		}
+		return ps.onBody(rec)
 	default:
 		return errFuture
 	}
@@ -196,7 +195,7 @@ func (ps *peerStream) onResponse(rec *wire.Record) error {
 	ps.sender.mu.Unlock()
 	switch {
 	case ex == nil: // cancelled, or late
-	case rec.Over != wire.OverNone || len(resp.Body) > ps.p.cfg.MaxBody:
+	case rec.Over != wire.OverNone || ps.p.cfg.isOver(int64(len(resp.Body))):
 		ps.p.fail(ex, failure{code: wire.CodeResponseTooLarge, isPeers: true, err: ErrTooLarge})
 	default:
 		ps.p.inflight.Add(-1)
@@ -283,7 +282,15 @@ func (ps *peerStream) Closed(err error) {
 	ps.failLocked(err)
 	sent := ps.sentID
 	all := ps.inflight.takeAll(func(uint32, *exchange) bool { return true })
+	ready, pending := ps.endReadyLocked()
 	ps.sender.mu.Unlock()
+	for _, s := range ready {
+		s.Close()
+	}
+	for _, b := range pending {
+		b.ex.isSafe = false
+		ps.p.fail(b.ex, failure{code: wire.CodeUpstream, err: err})
+	}
 	if !isGone {
 		close(ps.gonec)
 	}
@@ -307,7 +314,12 @@ func (ps *peerStream) sweep(now time.Duration) {
 		ps.endLocked()
 	}
 	isDead := ps.watchLocked(now)
+	lost := ps.sweepReadyLocked(now)
 	ps.sender.mu.Unlock()
+	for _, b := range lost {
+		b.ex.isSafe = false
+		ps.p.fail(b.ex, failure{code: wire.CodeUpstream, err: errors.New("the body's stream did not come")})
+	}
 	ps.releaseIdle()
 	for _, ex := range late {
 		ps.p.fail(ex, failure{code: wire.CodeTimeout, err: ErrTimeout})

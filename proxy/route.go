@@ -21,6 +21,10 @@ const sweepPeriod = 100 * time.Millisecond
 type destination interface {
 	// deliver takes charge of ex; it does not block.
 	deliver(ex *exchange)
+	// carry takes charge of an exchange whose request's body follows, or that
+	// wants a stream of its own, and returns when the exchange is over or
+	// repeated. Only the caller's goroutine waits; the body is read by another.
+	carry(ex *exchange)
 	// isUp reports whether a delivery now is likely to work.
 	isUp(now time.Duration) bool
 	// load is the number of exchanges in its charge.
@@ -75,6 +79,23 @@ const noDeadline time.Duration = 1<<63 - 1
 // deliver takes an exchange from an accepting half. ex is complete, and the sink
 // may be called before deliver returns.
 func (r *route) deliver(ex *exchange) {
+	if r.admit(ex) {
+		r.send(ex, r.pick(nil))
+	}
+}
+
+// carry takes an exchange that wants a stream of its own; it returns when the
+// exchange is over. The sink's methods may wait.
+func (r *route) carry(ex *exchange) {
+	if r.admit(ex) {
+		ex.mayWait = true
+		ex.isBulk = true
+		r.send(ex, r.pick(nil))
+	}
+}
+
+// admit counts ex in, or refuses it.
+func (r *route) admit(ex *exchange) bool {
 	ex.route = r
 	ex.began = r.now()
 	ex.deadline = ex.began + r.cfg.Timeout
@@ -89,16 +110,20 @@ func (r *route) deliver(ex *exchange) {
 		r.left(ex)
 		r.stats.overloads.Add(1)
 		ex.sink.fail(ex, failure{code: wire.CodeOverload, isNotStarted: true, err: ErrOverloaded})
-		return
+		return false
 	}
 	r.stats.exchanges.Add(1)
-	r.send(ex, r.pick(nil))
+	return true
 }
 
 func (r *route) send(ex *exchange, d destination) {
 	ex.attempts++
 	ex.last = d
-	d.deliver(ex)
+	if ex.isBulk {
+		d.carry(ex)
+	} else {
+		d.deliver(ex)
+	}
 }
 
 // left notes that ex is no longer in flight.
@@ -123,6 +148,8 @@ func (r *route) repeat(ex *exchange, f failure) bool {
 	case ex.attempts >= maxAttempts || r.now() >= ex.deadline:
 		return false
 	case f.code == wire.CodeRequestTooLarge || f.code == wire.CodeFieldsTooLarge || f.code == wire.CodeLoop || f.code == wire.CodeTimeout:
+		return false
+	case ex.isTouched: // part of the body is gone
 		return false
 	case f.isNotStarted:
 		if len(r.dests) == 1 && !ex.last.isUp(r.now()) && f.code != wire.CodeDraining {

@@ -36,12 +36,13 @@ type upstream struct {
 	mu       sync.Mutex // guards all below
 	free     []*upstreamConn
 	conns    map[*upstreamConn]struct{}
+	bulk     map[*upstreamBulk]struct{}
 	waiting  fifo
 	isClosed bool
 }
 
 func newUpstream(r *route, cfg *Config, end endpoint) *upstream {
-	u := &upstream{route: r, cfg: cfg, end: end, idle: cfg.IdleTimeout, conns: make(map[*upstreamConn]struct{})}
+	u := &upstream{route: r, cfg: cfg, end: end, idle: cfg.IdleTimeout, conns: make(map[*upstreamConn]struct{}), bulk: make(map[*upstreamBulk]struct{})}
 	def(&u.idle, 55*time.Second)
 	u.lim = http1.Limits{Head: cfg.MaxHead}
 	u.here.cancel = u.unqueue
@@ -77,7 +78,7 @@ func (u *upstream) deliver(ex *exchange) {
 			return
 		}
 	}
-	if len(u.conns) >= u.cfg.MaxUpstreamConns {
+	if len(u.conns)+len(u.bulk) >= u.cfg.MaxUpstreamConns {
 		ex.at.Store(&u.here)
 		if ex.isCancelled.Load() {
 			u.mu.Unlock()
@@ -207,6 +208,11 @@ func (u *upstream) close() {
 	conns := make([]*upstreamConn, 0, len(u.conns))
 	for c := range u.conns {
 		conns = append(conns, c)
+	}
+	for c := range u.bulk {
+		if c.nc != nil {
+			c.nc.Close()
+		}
 	}
 	u.mu.Unlock()
 	for _, ex := range waiting {

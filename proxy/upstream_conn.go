@@ -375,14 +375,17 @@ func (c *upstreamConn) finish(head int) error {
 		return errUnasked
 	}
 	mode := h.BodyMode(method)
+	resp.Status, resp.Fields = h.Status, h.Fields
+	if resp.Reason = h.Reason; string(h.Reason) == http1.StatusText(h.Status) {
+		resp.Reason = nil
+	}
 	if mode != http1.BodyNone {
-		length := h.ContentLength
-		if mode == http1.BodyUntilClose {
-			length = -1
-		}
-		n, err := c.readBody(head, mode, length)
+		n, isWhole, err := c.readBody(head, mode, h.ContentLength)
 		if err != nil {
 			return err
+		}
+		if !isWhole {
+			return c.streamBody(&resp, head, n, mode)
 		}
 		used += n
 		resp.BodyKind = wire.BodyWhole
@@ -392,9 +395,9 @@ func (c *upstreamConn) finish(head int) error {
 		}
 		resp.RawBody = len(resp.Body) > 256 && isCompressed(h.Fields)
 	}
-	resp.Status, resp.Fields = h.Status, h.Fields
-	if resp.Reason = h.Reason; string(h.Reason) == http1.StatusText(h.Status) {
-		resp.Reason = nil
+	resp.Fields = h.Fields // the buffer may have moved
+	if resp.Reason != nil {
+		resp.Reason = h.Reason
 	}
 	isReusable := !h.Close && mode != http1.BodyUntilClose && used == len(in.b)
 	c.mu.Lock()
@@ -420,41 +423,119 @@ var methodGet, methodHead = []byte("GET"), []byte("HEAD")
 
 var errDone = errors.New("connection is not to be used again")
 
-// readBody reads until the body behind the head is whole, and returns how much of
-// what was read it took.
-func (c *upstreamConn) readBody(head int, mode http1.BodyMode, length int64) (int, error) {
+// wholeWait is how long a body of unknown length may take to be whole and travel in
+// a batch.
+const wholeWait = 2 * time.Millisecond
+
+// readBody reads until the body behind the head is whole and says how much of what
+// was read it took; or, when it is larger than BatchLimit or does not end at once,
+// until that is known.
+func (c *upstreamConn) readBody(head int, mode http1.BodyMode, length int64) (n int, isWhole bool, err error) {
 	in := c.in
-	if err := in.body.reset(mode == http1.BodyChunked, length, c.u.cfg.MaxBody, c.u.lim); err != nil {
-		return 0, err
+	limit := c.u.cfg.BatchLimit
+	isKnown := mode == http1.BodyLength
+	if !isKnown {
+		length = -1
+	} else if c.u.cfg.isOver(length) {
+		return 0, false, errBodyLimit
+	} else if length > int64(limit) {
+		return 0, false, nil
+	}
+	if err := in.body.reset(mode == http1.BodyChunked, length, maxWhole, c.u.lim); err != nil {
+		return 0, false, err
 	}
 	start := &in.b[0]
-	for off := 0; ; {
-		n, isDone, err := in.body.take(in.b[head:], off)
+	for {
+		n, isWhole, err = in.body.take(in.b[head:], n)
 		if err != nil {
-			return 0, err
+			return 0, false, err
 		}
-		if in.body.isChunked {
-			off = n
+		if c.u.cfg.isOver(int64(len(in.body.body))) || mode == http1.BodyUntilClose && c.u.cfg.isOver(int64(len(in.b)-head)) {
+			return 0, false, errBodyLimit
 		}
-		if !isDone {
-			err = c.read()
-			if err == io.EOF && mode == http1.BodyUntilClose {
-				isDone = true
-			} else if err != nil {
-				return 0, err
-			}
+		if isWhole || max(len(in.body.body), len(in.b)-head) > limit {
+			break
 		}
-		if !isDone {
-			continue
+		if !isKnown {
+			c.nc.SetReadDeadline(time.Now().Add(wholeWait))
 		}
-		if &in.b[0] != start { // the buffer moved under the head
-			in.head.Reset()
-			if _, err := http1.ParseResponseHead(in.b, &in.head, c.u.lim); err != nil {
-				return 0, err
-			}
+		err = c.read()
+		if !isKnown {
+			c.nc.SetReadDeadline(time.Time{})
 		}
-		return n, nil
+		if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() && !isKnown {
+			break
+		}
+		if err == io.EOF && mode == http1.BodyUntilClose {
+			n, isWhole = len(in.b)-head, true
+			break
+		}
+		if err != nil {
+			return 0, false, err
+		}
 	}
+	if &in.b[0] != start { // the buffer moved under the head
+		in.head.Reset()
+		if _, err := http1.ParseResponseHead(in.b, &in.head, c.u.lim); err != nil {
+			return 0, false, err
+		}
+	}
+	return n, isWhole, nil
+}
+
+// maxWhole is more than any body that is collected may become before it is looked
+// at: BatchLimit and what one read adds.
+const maxWhole = 4 << 20
+
+// streamBody hands a response on whose body is still coming: n bytes behind the
+// head have been taken into in.body.
+func (c *upstreamConn) streamBody(resp *wire.Response, head, n int, mode http1.BodyMode) error {
+	in := c.in
+	h := &in.head
+	c.mu.Lock()
+	ex := c.ex
+	c.ex, c.isLent = nil, true
+	c.mu.Unlock()
+	if ex == nil {
+		return errUnasked
+	}
+	resp.BodyKind, resp.Fields = wire.BodyFollows, h.Fields
+	if resp.Reason != nil {
+		resp.Reason = h.Reason
+	}
+	resp.RawBody = isCompressed(h.Fields)
+	bc := bodyCopy{mode: mode, length: h.ContentLength, limit: c.u.cfg.MaxBody}
+	rest := in.b[head:]
+	if mode == http1.BodyChunked {
+		bc.chunked, rest = in.body.chunked, rest[n:]
+	}
+	c.u.inflight.Add(-1)
+	w := ex.stream(resp)
+	if w == nil {
+		return errDone
+	}
+	if mode == http1.BodyChunked && len(in.body.body) > 0 {
+		bc.total = int64(len(in.body.body))
+		if err := w.write(in.body.body); err != nil {
+			w.abort(err)
+			return errDone
+		}
+	}
+	if !bc.run(c.nc, rest, w) {
+		return errDone
+	}
+	c.mu.Lock()
+	c.isLent = false
+	isReusable := !h.Close && mode != http1.BodyUntilClose && len(bc.left) == 0 && !c.isRest && !c.isClosed
+	c.mu.Unlock()
+	if !isReusable {
+		return errDone
+	}
+	c.in = nil
+	in.put(&c.u.route.memory)
+	c.idleSince.Store(int64(c.u.route.now()))
+	c.u.release(c)
+	return nil
 }
 
 // sweep fails an exchange that ran out of time, and closes an idle connection.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/h2tp/h2tp/certs"
 	"github.com/h2tp/h2tp/compress"
+	"github.com/h2tp/h2tp/pool"
 	"github.com/h2tp/h2tp/proxy"
 )
 
@@ -28,6 +29,7 @@ type options struct {
 	insecureSkipVerify        bool
 
 	codecMemory         int64
+	windowMemory        int64
 	drainTimeout        time.Duration
 	logFormat, logLevel string
 
@@ -73,14 +75,14 @@ func (s *setting) Set(v string) error {
 func (o *options) settings() []*setting {
 	*o = options{
 		Limits: proxy.Limits{
-			MaxExchanges: 10000, MaxBody: 4 << 20, BodyMemory: 256 << 20, MaxHead: 64 << 10, MaxConns: 50000, MaxUpstreamConns: 1024,
+			MaxExchanges: 10000, MaxBody: -1, BatchLimit: 64 << 10, BodyMemory: 256 << 20, MaxHead: 64 << 10, MaxConns: 50000, MaxUpstreamConns: 1024,
 			Timeout: time.Minute, ConnectTimeout: 5 * time.Second, QueueTimeout: time.Second,
 			ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
 		},
 		Hop: proxy.Hop{
 			Conns: 1, PingPeriod: 15 * time.Second, PingTimeout: 5 * time.Second, StreamMaxAge: 30 * time.Minute,
 		},
-		compress: "zstd", codecMemory: 256 << 20, drainTimeout: 10 * time.Second, logFormat: "text", logLevel: "info",
+		compress: "zstd", codecMemory: 256 << 20, windowMemory: 64 << 20, drainTimeout: 10 * time.Second, logFormat: "text", logLevel: "info",
 	}
 	const ms, many = time.Millisecond, 1 << 30
 	list := []*setting{
@@ -99,13 +101,15 @@ func (o *options) settings() []*setting {
 		{name: "batch-delay", arg: "DURATION", value: duration(&o.BatchDelay, 0, time.Second, false), needs: needsHop, usage: "how long a batch waits for more records once it has one; 0s sends as soon as those about to join have joined"},
 		{name: "conns", arg: "N", value: count(&o.Conns, 1, 64, false), needs: needsPeer, usage: "connections kept to each back"},
 		{name: "codec-memory", arg: "SIZE", value: size(&o.codecMemory, 1<<20, 1<<40, true), needs: needsHop, usage: "memory of all codec contexts together; past it a new stream is sent snappy or none"},
+		{name: "window-memory", arg: "SIZE", value: size(&o.windowMemory, 1<<20, 1<<40, false), needs: needsHop, usage: "what the receive windows of all streamed bodies may come to, beyond 64KiB each"},
 		{name: "ping-period", arg: "DURATION", value: duration(&o.PingPeriod, 100*ms, longest, true), needs: needsHop, usage: "silence after which a hop's connection or stream is pinged; off never pings"},
 		{name: "ping-timeout", arg: "DURATION", value: duration(&o.PingTimeout, 100*ms, longest, false), needs: needsHop, usage: "how long after a ping it may stay silent before it is given up"},
 		{name: "stream-max-age", arg: "DURATION", value: duration(&o.StreamMaxAge, time.Second, longest, true), needs: needsPeer, usage: "age at which a batched stream is replaced, +-10 %; off never does"},
 		{name: "secret-fields", arg: "NAME[,NAME...]", value: list(&o.Secrets, checkFieldName), needs: needsHop, usage: "further fields whose values stay out of the shared compression context, besides Authorization, Cookie, Set-Cookie, X-Api-Key, X-Auth-Token, X-Csrf-Token and X-Amz-Security-Token"},
 		{name: "max-exchanges", arg: "N", value: count(&o.MaxExchanges, 1, many, true), usage: "exchanges in flight for each front or back; one more is answered 503; off is no bound"},
-		{name: "max-body", arg: "SIZE", value: size(&o.MaxBody, 1, 7<<20, false), usage: "body of a request (413 beyond) and of a response (502 beyond)"},
-		{name: "body-memory", arg: "SIZE", value: size(&o.BodyMemory, 64<<10, 1<<40, false), usage: "what each front or back holds of all messages together, beyond 8KiB each: 503 for those that need more"},
+		{name: "max-body", arg: "SIZE", value: size(&o.MaxBody, 1, 1<<50, true), usage: "body of a request (413 beyond) and of a response (502 beyond); off is no bound"},
+		{name: "batch-limit", arg: "SIZE", value: size(&o.BatchLimit, 1<<10, 1<<20, false), usage: "largest body that travels in a batch; larger ones, and those of unknown length, are streamed"},
+		{name: "body-memory", arg: "SIZE", value: size(&o.BodyMemory, 4<<20, 1<<40, false), usage: "what each front or back holds of all messages together, beyond 8KiB each: 503 for those that need more"},
 		{name: "max-head", arg: "SIZE", value: size(&o.MaxHead, 1<<10, 1<<20, false), usage: "head of a request (431 beyond) and of a response (502 beyond)"},
 		{name: "max-conns", arg: "N", value: count(&o.MaxConns, 1, many, true), needs: needsFront, usage: "connections of clients; one more is closed; off is no bound"},
 		{name: "max-upstream-conns", arg: "N", value: count(&o.MaxUpstreamConns, 1, many, false), needs: needsUpstream, usage: "connections to each upstream; more exchanges wait for one"},
@@ -182,8 +186,6 @@ func (o *options) validate(list []*setting) error {
 		return errors.New("flag --key is missing: --cert has no use without it")
 	case (o.clientCert == "") != (o.clientKey == ""):
 		return errors.New("flags --client-cert and --client-key are given together or not at all")
-	case o.BodyMemory < o.MaxBody:
-		return fmt.Errorf("flag --body-memory is less than --max-body, %s", formatSize(int64(o.MaxBody)))
 	case o.insecureSkipVerify && o.ca != "":
 		return errors.New("flags --insecure-skip-verify and --ca contradict each other")
 	}
@@ -192,6 +194,7 @@ func (o *options) validate(list []*setting) error {
 		return fmt.Errorf("flag --compress: %w", err)
 	}
 	o.Memory = compress.NewMemory(o.codecMemory)
+	o.Windows = pool.NewWindows(o.windowMemory)
 	return o.loadTLS()
 }
 

@@ -1,0 +1,401 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/h2tp/h2tp/proxy/internal/http1"
+	"github.com/h2tp/h2tp/proxy/internal/wire"
+)
+
+// isBulk reports whether a request wants a stream of its own: its body is large
+// or of unknown length, the client waits to be asked for it, or the connection is
+// to become another protocol's.
+func (c *clientConn) isBulk(h *http1.RequestHead, have int) bool {
+	return h.Chunked || h.ContentLength > int64(c.f.cfg.BatchLimit) || len(h.Upgrade) > 0 ||
+		h.ExpectContinue && h.ContentLength > int64(have)
+}
+
+// serveBulk serves the request whose head stands in the first n bytes of next,
+// and returns whether the connection goes on. It runs on serveLoop's goroutine.
+func (c *clientConn) serveBulk(n int) bool {
+	in, h := c.next, &c.next.head
+	c.next = nil
+	c.begun.Store(false)
+	src := &clientSource{c: c, p: in.b[n:], left: h.ContentLength}
+	src.changed.L = &src.mu
+	c.ex.reset()
+	c.prepare(in)
+	req := &c.ex.req
+	req.BodyKind, req.Body, req.Trailers = wire.BodyFollows, nil, nil
+	req.RawBody = isCompressed(h.Fields)
+	switch {
+	case len(h.Upgrade) > 0:
+		src.isTunnel = true
+		req.Fields = append(req.Fields, wire.Field{Name: []byte("Upgrade"), Value: h.Upgrade})
+	case h.Chunked:
+		src.isChunked = true
+		src.chunked.Reset(c.f.lim)
+	case h.ContentLength < 0:
+		src.left = 0
+	}
+	if h.ExpectContinue {
+		req.Fields = append(req.Fields, wire.Field{Name: []byte("Expect"), Value: []byte("100-continue")})
+		src.isAwaited = true
+	}
+	src.isOpen = !src.isTunnel
+	c.ex.src = src
+	c.src = src
+	c.hasAnswered = false
+
+	c.mu.Lock()
+	c.cur, c.isRunning, c.isBulkRun = in, true, true
+	c.mustClose = h.Close
+	c.mu.Unlock()
+	c.setState(stateRunning)
+	if c.isLoop {
+		c.fail(&c.ex, failure{code: wire.CodeLoop})
+	} else {
+		c.f.route.carry(&c.ex)
+	}
+	src.stop()
+	c.nc.SetReadDeadline(time.Time{})
+	c.src = nil
+
+	c.mu.Lock()
+	isRunning := c.isRunning
+	c.isBulkRun = false
+	// What was not read of a body would be taken for the next request.
+	mustClose := c.mustClose || c.isClosed || !src.isEnded || src.isTunnel
+	c.mu.Unlock()
+	if isRunning { // restLoop still writes
+		c.awaitIdle()
+	}
+	if he, ok := errors.AsType[*http1.Error](src.bad); ok && !c.hasAnswered {
+		c.refuse(he.Status, he.Msg)
+	}
+	if mustClose {
+		c.linger()
+		return false
+	}
+	if len(src.p) > 0 {
+		c.next = inputs.Get().(*input)
+		c.next.b = append(c.next.b, src.p...)
+		c.begun.Store(true)
+	}
+	return true
+}
+
+// linger closes after the client had a moment to read the last response: closing
+// with input unread would reset the connection under it.
+func (c *clientConn) linger() {
+	c.mu.Lock()
+	isClosed := c.isClosed
+	c.isClosed = true
+	c.mu.Unlock()
+	if cw, ok := c.nc.(interface{ CloseWrite() error }); ok && !isClosed && cw.CloseWrite() == nil {
+		c.nc.SetReadDeadline(time.Now().Add(time.Second))
+		var trash [4096]byte
+		for left := 1 << 20; left > 0; {
+			n, err := c.nc.Read(trash[:])
+			if err != nil {
+				break
+			}
+			left -= n
+		}
+	}
+	c.nc.Close()
+}
+
+// clientSource is the body of a client's request as it comes from the socket.
+type clientSource struct {
+	c *clientConn
+
+	isChunked bool
+	isTunnel  bool // bytes as they are, until EOF; not before the 101
+	isAwaited bool // the client waits for 100 Continue; it may send all the same
+	chunked   http1.Chunked
+	left      int64
+	total     int64
+	isEnded   bool // the body was read to its end
+
+	buf []byte
+	p   []byte // read and not taken
+
+	bad error // what is wrong with the body
+
+	mu        sync.Mutex // guards all below, and the order of read deadlines
+	changed   sync.Cond
+	isOpen    bool // next may read
+	isStopped bool
+}
+
+// open lets next read: the 101 was sent.
+func (s *clientSource) open() {
+	s.mu.Lock()
+	s.isOpen = true
+	s.changed.Broadcast()
+	s.mu.Unlock()
+}
+
+func (s *clientSource) stop() {
+	s.mu.Lock()
+	if !s.isStopped {
+		s.isStopped = true
+		s.c.nc.SetReadDeadline(time.Unix(1, 0))
+		s.changed.Broadcast()
+	}
+	s.mu.Unlock()
+}
+
+// wait waits until cond or stop, and reports whether it was stop.
+func (s *clientSource) wait(cond func() bool) (isStopped bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !s.isStopped && !cond() {
+		s.changed.Wait()
+	}
+	return s.isStopped
+}
+
+func (s *clientSource) trailers() []wire.Field { return s.chunked.Trailers }
+
+// next implements source.
+func (s *clientSource) next() ([]byte, error) {
+	if s.wait(func() bool { return s.isOpen || s.isEnded }) {
+		return nil, errStopped
+	}
+	if s.isEnded {
+		return nil, s.await()
+	}
+	for {
+		data, isDone, err := s.take()
+		switch {
+		case err != nil:
+			s.bad = err
+			return nil, errCut
+		case len(data) > 0:
+			if s.total += int64(len(data)); s.c.f.cfg.isOver(s.total) && !s.isTunnel {
+				s.bad = errBodyLimit
+				return nil, errCut
+			}
+			return data, nil
+		case isDone:
+			s.isEnded = true
+			return nil, io.EOF
+		}
+		if err := s.read(); err != nil {
+			if s.isTunnel && err == io.EOF {
+				s.isEnded = true
+			} else if err == io.EOF {
+				err = errCut
+			}
+			return nil, err
+		}
+	}
+}
+
+// take takes the next piece of the body from what was read.
+func (s *clientSource) take() (data []byte, isDone bool, err error) {
+	switch {
+	case s.isTunnel:
+		data, s.p = s.p, nil
+		return data, false, nil
+	case s.isChunked:
+		for {
+			used, data, done, err := s.chunked.Next(s.p)
+			s.p = s.p[used:]
+			if err != nil || done || len(data) > 0 || used == 0 {
+				if done && len(data) > 0 { // the end is for the next call
+					return data, false, err
+				}
+				return data, done, err
+			}
+		}
+	}
+	n := min(int64(len(s.p)), s.left)
+	data, s.p = s.p[:n], s.p[n:]
+	s.left -= n
+	return data, s.left == 0, nil
+}
+
+// read reads more from the socket. A client that sends nothing of its body for
+// ReadTimeout is let go; a tunnel may be silent.
+func (s *clientSource) read() error {
+	if s.buf == nil {
+		s.buf = make([]byte, bulkPiece)
+	}
+	s.mu.Lock()
+	if s.isStopped {
+		s.mu.Unlock()
+		return errStopped
+	}
+	if timeout := s.c.f.cfg.ReadTimeout; timeout > 0 && !s.isTunnel {
+		s.c.nc.SetReadDeadline(time.Now().Add(timeout))
+	} else {
+		s.c.nc.SetReadDeadline(time.Time{})
+	}
+	s.mu.Unlock()
+	n, err := s.c.nc.Read(s.buf)
+	s.p = s.buf[:n]
+	if n > 0 {
+		s.c.f.route.stats.clientIn.Add(int64(n))
+		return nil
+	}
+	return s.readErr(err)
+}
+
+func (s *clientSource) readErr(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch ne, ok := errors.AsType[net.Error](err); {
+	case s.isStopped:
+		return errStopped
+	case err == nil:
+		return io.ErrNoProgress
+	case ok && ne.Timeout():
+		return errCut
+	}
+	return err
+}
+
+// await waits for the client to leave, after its body's end. Input of a next
+// request ends the waiting: it is kept, and the client is there.
+func (s *clientSource) await() error {
+	s.mu.Lock()
+	if s.isStopped {
+		s.mu.Unlock()
+		return errStopped
+	}
+	s.c.nc.SetReadDeadline(time.Time{})
+	s.mu.Unlock()
+	if len(s.p) == 0 && !s.isTunnel {
+		if s.buf == nil {
+			s.buf = make([]byte, bulkPiece)
+		}
+		n, err := s.c.nc.Read(s.buf)
+		s.p = s.buf[:n]
+		if n == 0 {
+			if err = s.readErr(err); err == errStopped {
+				return err
+			}
+			return errGone
+		}
+		s.c.f.route.stats.clientIn.Add(int64(n))
+	}
+	s.wait(func() bool { return false })
+	return errStopped
+}
+
+// stream implements sink: the response's head is written, and its body will be.
+func (c *clientConn) stream(_ *exchange, resp *wire.Response) bodyWriter {
+	hop := c.hop()
+	c.hasAnswered = true
+	w := &clientBody{c: c}
+	o := getOutput()
+	defer o.put()
+	o.b = http1.AppendStatusLine(o.b, resp.Status, resp.Reason)
+	switch {
+	case resp.Status == 101:
+		c.mu.Lock()
+		c.mustClose = true
+		c.mu.Unlock()
+		w.isRaw = true
+		o.b = http1.AppendFields(o.b, resp.Fields)
+		o.b = http1.AppendField(o.b, "Connection", "Upgrade")
+		o.b = http1.AppendEnd(o.b, 0)
+		if c.src != nil {
+			defer c.src.open()
+		}
+	case fieldValue(resp.Fields, "content-length") != nil:
+		w.isRaw = true
+		o.b = http1.AppendEnd(http1.AppendFields(o.b, resp.Fields), hop)
+	case c.minor == 0: // HTTP/1.0 knows no chunks: the end of the connection is the body's
+		c.mu.Lock()
+		c.mustClose = true
+		c.mu.Unlock()
+		w.isRaw, w.isUntilClose = true, true
+		o.b = http1.AppendEnd(http1.AppendFields(o.b, resp.Fields), http1.HopClose)
+	default:
+		o.b = http1.AppendEnd(http1.AppendFields(o.b, resp.Fields), hop|http1.HopChunked)
+	}
+	w.writeAll(o.b)
+	return w
+}
+
+// clientBody writes a response's body to a client, waiting for it.
+type clientBody struct {
+	c            *clientConn
+	isRaw        bool // as it is, not in chunks
+	isUntilClose bool
+	err          error
+}
+
+func (w *clientBody) writeAll(p []byte) error {
+	c := w.c
+	for len(p) > 0 && w.err == nil {
+		c.nc.SetWriteDeadline(time.Now().Add(c.f.cfg.WriteTimeout))
+		var n int
+		n, w.err = c.nc.Write(p[:min(len(p), 64<<10)])
+		c.f.route.stats.clientOut.Add(int64(n))
+		p = p[n:]
+	}
+	return w.err
+}
+
+func (w *clientBody) write(p []byte) error {
+	if w.isRaw {
+		return w.writeAll(p)
+	}
+	o := getOutput()
+	o.b = http1.AppendChunk(o.b, p)
+	err := w.writeAll(o.b)
+	o.put()
+	return err
+}
+
+func (w *clientBody) end(trailers []wire.Field) error {
+	c := w.c
+	if !w.isRaw {
+		w.writeAll(http1.AppendLastChunk(nil, trailers))
+	}
+	if w.err != nil {
+		w.abort(w.err)
+		return w.err
+	}
+	c.nc.SetWriteDeadline(time.Time{})
+	if c.src != nil && c.src.isTunnel {
+		if cw, ok := c.nc.(interface{ CloseWrite() error }); ok {
+			cw.CloseWrite()
+		}
+	}
+	c.over()
+	return nil
+}
+
+// abort closes the connection: the client sees its body end too soon.
+func (w *clientBody) abort(error) {
+	c := w.c
+	c.mu.Lock()
+	c.isClosed = true
+	c.mu.Unlock()
+	if w.isUntilClose {
+		// Nothing but a reset tells the client that this was not all.
+		if tc, ok := unwrapTCP(c.nc); ok {
+			tc.SetLinger(0)
+		}
+	}
+	c.nc.Close()
+	c.over()
+}
+
+func unwrapTCP(nc net.Conn) (*net.TCPConn, bool) {
+	if u, ok := nc.(interface{ NetConn() net.Conn }); ok {
+		nc = u.NetConn()
+	}
+	tc, ok := nc.(*net.TCPConn)
+	return tc, ok
+}

@@ -1,0 +1,438 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/h2tp/h2tp/pool"
+	"github.com/h2tp/h2tp/proxy/internal/wire"
+)
+
+const (
+	// readyStreams is how many ready streams a front keeps open on each batched stream.
+	readyStreams = 4
+	// readyAge is when a ready stream that was not acquired is replaced: an
+	// intermediary may cut a stream that is silent for a minute.
+	readyAge = 45 * time.Second
+	// bodyWait bounds how long one end waits for the other to open, or name, the
+	// stream of a body.
+	bodyWait = 5 * time.Second
+)
+
+// carry sends an exchange on a stream of its own.
+func (p *peer) carry(ex *exchange) {
+	p.inflight.Add(1)
+	ps, err := p.awaitStream(ex)
+	if err != nil {
+		p.fail(ex, failure{code: wire.CodeUnreachable, isNotStarted: true, err: err})
+		return
+	}
+	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.ConnectTimeout)
+	own := ps.bulkTerms()
+	s, err := p.client.Open(ctx, ps.header(pathBulk, own.fields()...), nil)
+	cancel()
+	if err != nil {
+		p.fail(ex, failure{code: wire.CodeUnreachable, isNotStarted: true, err: err})
+		return
+	}
+	theirs, err := parseTerms(s.Header())
+	if err != nil {
+		s.Reset(codeProtocol)
+		p.fail(ex, failure{code: wire.CodeInternal, isNotStarted: true, err: fmt.Errorf("peer's terms: %w", err)})
+		return
+	}
+	b := &peerBulk{p: p, ex: ex, src: ex.src, s: s}
+	b.out = newBulkWriter(s, &p.cfg.Hop, own, theirs)
+	b.in = newBulkReader(s, &p.cfg.Hop, p.route, own, theirs, b.onRecord)
+	defer b.in.release()
+	b.run()
+}
+
+// awaitStream returns the batched stream whose session a bulk stream joins; it
+// waits for one within QueueTimeout.
+func (p *peer) awaitStream(ex *exchange) (*peerStream, error) {
+	p.mu.Lock()
+	ps := p.stream
+	c := p.upc
+	p.mu.Unlock()
+	if ps != nil {
+		return ps, nil
+	}
+	timer := time.NewTimer(p.cfg.QueueTimeout)
+	defer timer.Stop()
+	for {
+		select {
+		case <-c:
+		case <-timer.C:
+			if err := p.client.Err(); err != nil {
+				return nil, err
+			}
+			return nil, errors.New("no connection in time")
+		case <-p.ctx.Done():
+			return nil, ErrClosed
+		}
+		p.mu.Lock()
+		ps, c = p.stream, p.upc
+		p.mu.Unlock()
+		if ps != nil {
+			return ps, nil
+		}
+	}
+}
+
+func (ps *peerStream) bulkTerms() terms { return bulkTerms(allCodecs) }
+
+// header is what opens a ready or bulk stream of this session.
+func (ps *peerStream) header(path string, fields ...pool.Field) pool.Header {
+	fields = append(fields, pool.Field{Name: "h2tp-session", Value: ps.session, Sensitive: true})
+	return pool.Header{Authority: ps.p.end.host, Path: ps.p.end.prefix + path, Fields: fields}
+}
+
+// peerBulk is one exchange on a stream of its own, at the front.
+type peerBulk struct {
+	p   *peer
+	ex  *exchange
+	src source
+	s   *pool.Stream
+	out *bulkWriter
+	in  *bulkReader
+	wg  sync.WaitGroup
+
+	w      bodyWriter // where the response's body goes
+	isOver bool       // the sink was told the end
+
+	mu     sync.Mutex
+	isGone bool // the client is; guarded by mu
+}
+
+func (b *peerBulk) run() {
+	defer b.s.Close()
+	defer b.wg.Wait()
+	b.out.isRaw = b.ex.req.RawBody
+	b.out.wenc.AppendRequest(&b.out.batch, &b.ex.req)
+	if err := b.out.flush(); err != nil {
+		b.p.fail(b.ex, failure{code: wire.CodeUpstream, err: err})
+		return
+	}
+	b.ex.isTouched = true
+	if b.src != nil {
+		b.wg.Go(b.pumpLoop)
+		defer b.src.stop()
+	} else {
+		b.s.CloseWrite()
+	}
+	var err error
+	for err == nil {
+		err = b.in.more()
+	}
+	if err == io.EOF && b.isOver {
+		return
+	}
+	if err == io.EOF {
+		err = errCut
+	}
+	b.s.Reset(codeCancel)
+	switch {
+	case b.isOver:
+	case b.w != nil:
+		b.w.abort(err)
+	case b.clientGone():
+		b.p.inflight.Add(-1)
+		b.ex.drop()
+	default:
+		b.p.fail(b.ex, failure{code: wire.CodeUpstream, err: err})
+	}
+}
+
+func (b *peerBulk) clientGone() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.isGone
+}
+
+// pumpLoop sends the request's body.
+func (b *peerBulk) pumpLoop() {
+	defer b.out.release()
+	if err := pump(b.src, b.out); err == errGone || err == errCut {
+		b.mu.Lock()
+		b.isGone = true
+		b.mu.Unlock()
+		b.out.abort(err)
+	}
+}
+
+// onRecord handles what the back sends on the stream.
+func (b *peerBulk) onRecord(rec *wire.Record) error {
+	switch {
+	case b.isOver:
+		return errFuture
+	case rec.Type == wire.TypeData && b.w != nil:
+		return b.w.write(rec.Data)
+	case rec.Type == wire.TypeEnd && b.w != nil:
+		b.isOver = true
+		return b.w.end(rec.Trailers)
+	case b.w != nil:
+		return errFuture
+	case rec.Type == wire.TypeResponse:
+		resp := &rec.Response
+		switch {
+		case resp.Status < 200 && resp.Status != 101:
+			b.ex.interim(resp)
+		case resp.BodyKind == wire.BodyFollows:
+			b.p.inflight.Add(-1)
+			if b.w = b.ex.stream(resp); b.w == nil {
+				b.isOver = true
+				return errGone
+			}
+		default:
+			b.isOver = true
+			b.p.inflight.Add(-1)
+			b.ex.finish(resp)
+		}
+		return nil
+	case rec.Type == wire.TypeFailed || rec.Type == wire.TypeNotStarted:
+		b.isOver = true
+		f := failure{code: rec.Code, isPeers: true, isNotStarted: rec.Type == wire.TypeNotStarted, after: rec.After}
+		if !f.isNotStarted {
+			f.err = errors.New(string(rec.Text))
+		}
+		b.p.fail(b.ex, f)
+		return nil
+	}
+	return errFuture
+}
+
+// readyLoop keeps ready streams open on the session until it is over, or the back
+// does not know it.
+func (ps *peerStream) readyLoop() {
+	for {
+		ps.sender.mu.Lock()
+		isShort := ps.liveReadyLocked() < readyStreams && !ps.isGone
+		isGone := ps.isGone
+		ps.sender.mu.Unlock()
+		switch {
+		case isGone:
+			return
+		case !isShort:
+			select {
+			case <-ps.readyc:
+			case <-ps.gonec:
+			}
+			continue
+		}
+		ctx, cancel := context.WithTimeout(ps.p.ctx, bodyWait)
+		own := ps.bulkTerms()
+		s, err := ps.p.client.Open(ctx, ps.header(pathReady, own.fields()...), nil)
+		cancel()
+		if err != nil {
+			if se, ok := errors.AsType[*pool.StatusError](err); ok {
+				ps.p.log.Info("no ready streams", "peer", ps.p.end.url, "err", se)
+				return
+			}
+			ps.p.pause(time.Second)
+			continue
+		}
+		id, err := strconv.ParseUint(s.Header().Value("h2tp-stream"), 16, 32)
+		if err != nil || id == 0 {
+			s.Reset(codeProtocol)
+			return
+		}
+		ps.addReady(uint32(id), s)
+	}
+}
+
+// readyStream is one the back may acquire. One that is over is kept for a while:
+// nothing orders its end and the record that names it.
+type readyStream struct {
+	s          *pool.Stream
+	since      time.Duration
+	over       time.Duration // when it ended, 0 while it lives
+	isReleased bool
+}
+
+func (ps *peerStream) liveReadyLocked() int {
+	n := 0
+	for _, r := range ps.ready {
+		if r.over == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// pendingBody is a response whose stream has not been seen yet.
+type pendingBody struct {
+	ex    *exchange
+	resp  *wire.Response
+	since time.Duration
+}
+
+// addReady offers a stream, or gives it to the response that named it before.
+func (ps *peerStream) addReady(id uint32, s *pool.Stream) {
+	ps.sender.mu.Lock()
+	pending, isNamed := ps.named[id]
+	delete(ps.named, id)
+	if !isNamed && !ps.isGone {
+		ps.ready[id] = &readyStream{s: s, since: ps.p.route.now()}
+	}
+	isGone := ps.isGone && !isNamed
+	ps.sender.mu.Unlock()
+	switch {
+	case isGone:
+		s.Close()
+	case isNamed:
+		ps.p.startBody(&frontBody{p: ps.p, ex: pending.ex, resp: pending.resp, s: s})
+	default:
+		ps.p.startWatch(&readyWatch{ps: ps, id: id, s: s})
+	}
+}
+
+// readyWatch notices that a ready stream ended without having been acquired.
+type readyWatch struct {
+	ps *peerStream
+	id uint32
+	s  *pool.Stream
+}
+
+func (w *readyWatch) loop() {
+	<-w.s.Done()
+	ps := w.ps
+	ps.sender.mu.Lock()
+	if r := ps.ready[w.id]; r != nil && r.s == w.s {
+		r.over = ps.p.route.now()
+	}
+	ps.sender.mu.Unlock()
+	wakeChan(ps.readyc)
+}
+
+func wakeChan(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// onBody handles a response whose body comes on a stream of its own.
+func (ps *peerStream) onBody(rec *wire.Record) error {
+	if err := ps.checkID(rec.ID); err != nil {
+		return err
+	}
+	ex := ps.take(rec.ID)
+	if rec.Type == wire.TypeBodyOnStream {
+		ps.sender.mu.Lock()
+		id := rec.Response.Stream
+		r := ps.ready[id]
+		delete(ps.ready, id)
+		if r == nil && ex != nil {
+			ps.named[id] = &pendingBody{ex: ex, resp: ownResponse(&rec.Response), since: ps.p.route.now()}
+		}
+		ps.sender.mu.Unlock()
+		wakeChan(ps.readyc)
+		switch {
+		case r != nil && ex == nil: // cancelled meanwhile
+			r.s.Reset(codeCancel)
+		case r != nil:
+			ps.p.startBody(&frontBody{p: ps.p, ex: ex, resp: ownResponse(&rec.Response), s: r.s})
+		}
+		return nil
+	}
+	if ex != nil {
+		ps.p.startBody(&frontBody{p: ps.p, ex: ex, resp: ownResponse(&rec.Response), ps: ps, id: rec.ID})
+	}
+	return nil
+}
+
+func (p *peer) startBody(b *frontBody)   { p.wg.Go(b.loop) }
+func (p *peer) startWatch(w *readyWatch) { p.wg.Go(w.loop) }
+
+// frontBody brings the body of a batched exchange's response from its stream to
+// the client.
+type frontBody struct {
+	p    *peer
+	ex   *exchange
+	resp *wire.Response
+	s    *pool.Stream
+	ps   *peerStream // to open a stream for exchange id, when s is nil
+	id   uint32
+}
+
+func (b *frontBody) loop() {
+	if b.s == nil && !b.open() {
+		return
+	}
+	p := b.p
+	b.resp.BodyKind = wire.BodyFollows
+	p.inflight.Add(-1)
+	w := b.ex.stream(b.resp)
+	if w == nil {
+		b.s.Reset(codeCancel)
+		return
+	}
+	own := bulkTerms(allCodecs)
+	theirs, err := parseTerms(b.s.Header())
+	if err != nil {
+		w.abort(err)
+		b.s.Reset(codeProtocol)
+		return
+	}
+	b.s.CloseWrite()
+	readBody(b.s, &p.cfg.Hop, p.route, own, theirs, w)
+	b.s.Close()
+}
+
+// open opens the stream that the back asked for.
+func (b *frontBody) open() bool {
+	ctx, cancel := context.WithTimeout(b.p.ctx, bodyWait)
+	defer cancel()
+	fields := append(b.ps.bulkTerms().fields(), pool.Field{Name: "h2tp-exchange", Value: strconv.FormatUint(uint64(b.id), 10)})
+	s, err := b.p.client.Open(ctx, b.ps.header(pathBulk, fields...), nil)
+	if err != nil {
+		b.ex.isSafe = false
+		b.p.fail(b.ex, failure{code: wire.CodeUpstream, isPeers: true, err: err})
+		return false
+	}
+	b.s = s
+	return true
+}
+
+// sweepReadyLocked returns the responses whose stream did not come, and asks for
+// the end of ready streams that are too old.
+func (ps *peerStream) sweepReadyLocked(now time.Duration) (late []*pendingBody) {
+	for id, b := range ps.named {
+		if now-b.since >= bodyWait {
+			late = append(late, b)
+			delete(ps.named, id)
+		}
+	}
+	for id, r := range ps.ready {
+		if r.over > 0 && now-r.over >= bodyWait {
+			delete(ps.ready, id)
+			continue
+		}
+		if now-r.since >= readyAge && !r.isReleased && !ps.isEnded && ps.err == nil {
+			r.isReleased = true
+			before := ps.sizeLocked()
+			ps.wenc.AppendRelease(&ps.open, id)
+			ps.appendedLocked(before)
+		}
+	}
+	return late
+}
+
+// endReadyLocked takes out what waits for streams of a session that is over.
+func (ps *peerStream) endReadyLocked() (ready []*pool.Stream, pending []*pendingBody) {
+	for id, r := range ps.ready {
+		ready = append(ready, r.s)
+		delete(ps.ready, id)
+	}
+	for id, b := range ps.named {
+		pending = append(pending, b)
+		delete(ps.named, id)
+	}
+	return ready, pending
+}

@@ -1,0 +1,379 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/h2tp/h2tp/proxy/internal/http1"
+	"github.com/h2tp/h2tp/proxy/internal/wire"
+)
+
+// carry sends an exchange to the upstream on a connection of its own, body and
+// response at once. The connection is not used again.
+func (u *upstream) carry(ex *exchange) {
+	u.inflight.Add(1)
+	c := &upstreamBulk{u: u, ex: ex, src: ex.src, gonec: make(chan struct{}), endc: make(chan struct{})}
+	u.mu.Lock()
+	if u.isClosed || len(u.conns)+len(u.bulk) >= u.cfg.MaxUpstreamConns {
+		code := wire.CodeOverload
+		if u.isClosed {
+			code = wire.CodeDraining
+		}
+		u.mu.Unlock()
+		u.fail(ex, failure{code: code, isNotStarted: true})
+		return
+	}
+	u.bulk[c] = struct{}{}
+	u.mu.Unlock()
+	defer func() {
+		u.mu.Lock()
+		delete(u.bulk, c)
+		u.mu.Unlock()
+	}()
+	c.run()
+}
+
+// upstreamBulk is one such connection.
+type upstreamBulk struct {
+	u     *upstream
+	ex    *exchange
+	src   source // the exchange's
+	nc    net.Conn
+	wg    sync.WaitGroup
+	gonec chan struct{} // closed by pumpLoop when it has ended
+	endc  chan struct{} // closed when the request's body has ended
+
+	isSwitched bool // 101: bytes go through as they are
+	isChunked  bool
+	isGone     atomic.Bool  // the client is
+	sent       atomic.Int64 // when the request was whole, on the route's clock; 0 before
+}
+
+func (c *upstreamBulk) run() {
+	u, ex := c.u, c.ex
+	nc, err := dialRaw(u.ctx, u.cfg, u.end)
+	if err != nil {
+		if u.ctx.Err() == nil {
+			u.noteDown(err)
+		}
+		u.fail(ex, failure{code: wire.CodeUnreachable, isNotStarted: true, err: err})
+		return
+	}
+	u.mu.Lock()
+	c.nc = nc
+	isClosed := u.isClosed
+	u.mu.Unlock()
+	if isClosed {
+		nc.Close()
+	}
+	defer c.wg.Wait()
+	defer nc.Close()
+
+	head := getOutput()
+	head.b = c.appendHead(head.b)
+	nc.SetWriteDeadline(time.Now().Add(u.cfg.WriteTimeout))
+	n, err := nc.Write(head.b)
+	head.put()
+	if err != nil {
+		u.fail(ex, failure{code: wire.CodeUpstream, isNotStarted: n == 0, err: err})
+		return
+	}
+	upgrade := fieldValue(ex.req.Fields, "upgrade") != nil
+	if c.src != nil && !upgrade {
+		ex.isTouched = true
+		c.wg.Go(c.pumpLoop)
+		defer c.src.stop()
+	} else {
+		c.sent.Store(int64(u.route.now()) + 1)
+	}
+	c.respond()
+}
+
+// appendHead appends the request's head, framed as its body is.
+func (c *upstreamBulk) appendHead(dst []byte) []byte {
+	req := &c.ex.req
+	authority := req.Authority
+	if len(authority) == 0 {
+		authority = []byte(c.u.end.host)
+	}
+	dst = http1.AppendRequestLine(dst, req.Method, req.Target, authority)
+	upgrade := fieldValue(req.Fields, "upgrade") != nil
+	switch {
+	case req.BodyKind == wire.BodyWhole:
+		return appendBody(dst, req.Fields, true, req.Body, req.Trailers, 0)
+	case upgrade:
+		dst = http1.AppendFields(dst, req.Fields)
+		dst = http1.AppendField(dst, "Connection", "Upgrade")
+		return http1.AppendEnd(dst, 0)
+	case req.BodyKind == wire.BodyNone:
+		return http1.AppendEnd(appendFields(dst, req.Fields, false), 0)
+	}
+	var hop http1.Hop
+	if c.isChunked = fieldValue(req.Fields, "content-length") == nil; c.isChunked {
+		hop = http1.HopChunked
+	}
+	return http1.AppendEnd(http1.AppendFields(dst, req.Fields), hop)
+}
+
+// pumpLoop sends the request's body.
+func (c *upstreamBulk) pumpLoop() {
+	defer close(c.gonec)
+	if err := pump(c.src, c); err == errGone || err == errCut {
+		c.isGone.Store(true) // there is nobody to answer
+		c.nc.Close()
+	}
+}
+
+// write, end and abort implement bodyWriter, for the request's body.
+func (c *upstreamBulk) write(p []byte) error {
+	c.nc.SetWriteDeadline(time.Now().Add(c.u.cfg.WriteTimeout))
+	var err error
+	if c.isChunked {
+		o := getOutput()
+		o.b = http1.AppendChunk(o.b, p)
+		_, err = c.nc.Write(o.b)
+		o.put()
+	} else {
+		_, err = c.nc.Write(p)
+	}
+	return err
+}
+
+func (c *upstreamBulk) end(trailers []wire.Field) error {
+	c.sent.Store(int64(c.u.route.now()) + 1)
+	close(c.endc)
+	if c.isSwitched {
+		if cw, ok := c.nc.(interface{ CloseWrite() error }); ok {
+			return cw.CloseWrite()
+		}
+		return nil
+	}
+	if !c.isChunked {
+		return nil
+	}
+	_, err := c.nc.Write(http1.AppendLastChunk(nil, trailers))
+	return err
+}
+
+func (c *upstreamBulk) abort(error) { c.nc.Close() }
+
+// respond reads the response and hands it on.
+func (c *upstreamBulk) respond() {
+	u, ex := c.u, c.ex
+	in := replies.Get().(*reply)
+	defer in.put(&u.route.memory)
+	for {
+		n, err := c.readHead(in)
+		if err != nil {
+			f := failure{code: wire.CodeUpstream, err: err}
+			if errors.Is(err, ErrTimeout) {
+				f.code = wire.CodeTimeout
+			}
+			ex.isSafe = false
+			if c.isGone.Load() {
+				u.inflight.Add(-1)
+				ex.drop()
+				return
+			}
+			u.fail(ex, f)
+			return
+		}
+		h := &in.head
+		resp := wire.Response{Status: h.Status, Fields: h.Fields, Reason: h.Reason}
+		if string(h.Reason) == http1.StatusText(h.Status) {
+			resp.Reason = nil
+		}
+		if h.Status < 200 && h.Status != 101 {
+			ex.interim(&resp)
+			in.b = append(in.b[:0], in.b[n:]...)
+			h.Reset()
+			continue
+		}
+		u.inflight.Add(-1)
+		c.body(in, n, &resp)
+		return
+	}
+}
+
+// readHead reads a response's head, within Timeout from the request's end.
+func (c *upstreamBulk) readHead(in *reply) (int, error) {
+	for {
+		if len(in.b) > 0 {
+			n, err := http1.ParseResponseHead(in.b, &in.head, c.u.lim)
+			if n > 0 || err != nil {
+				return n, err
+			}
+		}
+		if err := c.read(in); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// read reads more, looking each second whether the response is overdue.
+func (c *upstreamBulk) read(in *reply) error {
+	for {
+		c.nc.SetReadDeadline(time.Now().Add(time.Second))
+		in.b = grow(in.b, inputSize/4)
+		n, err := c.nc.Read(in.b[len(in.b):cap(in.b)])
+		if n > 0 {
+			in.b = in.b[:len(in.b)+n]
+			return nil
+		}
+		if ne, ok := errors.AsType[net.Error](err); !ok || !ne.Timeout() {
+			return err
+		}
+		sent := c.sent.Load()
+		if timeout := c.u.cfg.Timeout; sent > 0 && timeout > 0 && int64(c.u.route.now())-sent > int64(timeout) {
+			return ErrTimeout
+		}
+	}
+}
+
+// body passes a response on whose head stands in the first n bytes of in.
+func (c *upstreamBulk) body(in *reply, n int, resp *wire.Response) {
+	u, ex := c.u, c.ex
+	h := &in.head
+	c.nc.SetReadDeadline(time.Time{})
+	if h.Status == 101 {
+		c.tunnel(in, n, resp)
+		return
+	}
+	method := methodGet
+	if string(ex.req.Method) == "HEAD" {
+		method = methodHead
+	}
+	mode := h.BodyMode(method)
+	if mode == http1.BodyNone {
+		ex.finish(resp)
+		return
+	}
+	if u.cfg.isOver(h.ContentLength) {
+		ex.fail(failure{code: wire.CodeResponseTooLarge, err: ErrTooLarge})
+		return
+	}
+	resp.BodyKind = wire.BodyFollows
+	resp.RawBody = isCompressed(h.Fields)
+	w := ex.stream(resp)
+	if w == nil {
+		return
+	}
+	bc := bodyCopy{mode: mode, length: h.ContentLength, limit: u.cfg.MaxBody}
+	bc.chunked.Reset(u.lim)
+	bc.run(c.nc, in.b[n:], w)
+}
+
+// bodyCopy streams a response's body from an upstream to the one who waits.
+type bodyCopy struct {
+	mode    http1.BodyMode
+	length  int64 // what is left, with BodyLength
+	limit   int   // of all, 0 none
+	total   int64
+	chunked http1.Chunked
+	left    []byte // read behind the body
+}
+
+// run copies the body, of which p has been read, and reports whether it was whole.
+func (b *bodyCopy) run(nc net.Conn, p []byte, w bodyWriter) bool {
+	buf := make([]byte, bulkPiece)
+	for {
+		done, err := b.piece(&p, w)
+		if err == nil && b.limit > 0 && b.total > int64(b.limit) {
+			err = ErrTooLarge
+		}
+		if err != nil {
+			w.abort(err)
+			return false
+		}
+		if done {
+			b.left = p
+			return w.end(b.chunked.Trailers) == nil
+		}
+		n, err := nc.Read(buf)
+		p = buf[:n]
+		switch {
+		case n > 0:
+		case err == io.EOF && b.mode == http1.BodyUntilClose:
+			return w.end(nil) == nil
+		default:
+			w.abort(errCut)
+			return false
+		}
+	}
+}
+
+// piece passes on what of the body is in p.
+func (b *bodyCopy) piece(p *[]byte, w bodyWriter) (done bool, err error) {
+	switch b.mode {
+	case http1.BodyChunked:
+		for !done && err == nil {
+			var used int
+			var data []byte
+			used, data, done, err = b.chunked.Next(*p)
+			*p = (*p)[used:]
+			if err == nil && len(data) > 0 {
+				b.total += int64(len(data))
+				err = w.write(data)
+			}
+			if used == 0 && len(data) == 0 || len(*p) == 0 && len(data) == 0 {
+				break
+			}
+		}
+		return done, err
+	case http1.BodyLength:
+		n := min(int64(len(*p)), b.length)
+		if n > 0 {
+			err = w.write((*p)[:n])
+		}
+		*p = (*p)[n:]
+		b.length -= n
+		b.total += n
+		return b.length == 0, err
+	}
+	if len(*p) > 0 {
+		b.total += int64(len(*p))
+		err = w.write(*p)
+	}
+	return false, err
+}
+
+// tunnel joins the two sides of an Upgrade until both have ended.
+func (c *upstreamBulk) tunnel(in *reply, n int, resp *wire.Response) {
+	ex := c.ex
+	if len(in.head.Upgrade) == 0 || fieldValue(ex.req.Fields, "upgrade") == nil || ex.src == nil {
+		ex.fail(failure{code: wire.CodeUpstream, err: errors.New("upstream switched protocols unasked")})
+		return
+	}
+	resp.BodyKind, resp.RawBody = wire.BodyFollows, true
+	resp.Fields = append(resp.Fields, wire.Field{Name: []byte("Upgrade"), Value: in.head.Upgrade})
+	w := ex.stream(resp)
+	if w == nil {
+		return
+	}
+	c.isSwitched = true
+	c.wg.Go(c.pumpLoop)
+	bc := bodyCopy{mode: http1.BodyUntilClose}
+	bc.run(c.nc, in.b[n:], w)
+	select { // the upstream has ended its side; the client may go on
+	case <-c.endc:
+	case <-c.gonec:
+	}
+	c.src.stop()
+}
+
+// fieldValue returns the first value of a field, nil if there is none.
+func fieldValue(fields []wire.Field, lower string) []byte {
+	for i := range fields {
+		if isName(fields[i].Name, lower) {
+			if fields[i].Value == nil {
+				return []byte{}
+			}
+			return fields[i].Value
+		}
+	}
+	return nil
+}

@@ -66,6 +66,8 @@ type conn struct {
 	peerWindow  int64 // SETTINGS_INITIAL_WINDOW_SIZE
 	peerFrame   int   // SETTINGS_MAX_FRAME_SIZE
 	peerStreams uint32
+	rtt         time.Duration // least seen, of SETTINGS and PING
+	pingSent    time.Duration // since start
 	bytesIn     atomic.Int64
 	bytesOut    atomic.Int64
 }
@@ -240,6 +242,7 @@ func (c *conn) keepLoop() {
 		case silent >= c.cfg.PingPeriod:
 			pinged = last
 			c.mu.Lock()
+			c.pingSent = time.Since(c.start)
 			c.out = appendPing(c.out, false, [8]byte{'h', '2', 't', 'p'})
 			c.kickLocked()
 			c.mu.Unlock()

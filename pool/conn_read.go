@@ -85,12 +85,14 @@ func (c *conn) handle(f http2.Frame) error {
 	case *http2.SettingsFrame:
 		return c.onSettings(f)
 	case *http2.PingFrame:
-		if !f.IsAck() {
-			c.mu.Lock()
+		c.mu.Lock()
+		if f.IsAck() {
+			c.rtt = min(c.rtt, time.Since(c.start)-c.pingSent)
+		} else {
 			c.out = appendPing(c.out, true, f.Data)
 			c.kickLocked()
-			c.mu.Unlock()
 		}
+		c.mu.Unlock()
 	case *http2.RSTStreamFrame:
 		return c.onReset(f)
 	case *http2.GoAwayFrame:
@@ -354,6 +356,11 @@ func (c *conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
 
 func (c *conn) onSettings(f *http2.SettingsFrame) error {
 	if f.IsAck() {
+		c.mu.Lock()
+		if c.rtt == 0 { // SETTINGS is the first frame either end sends
+			c.rtt = max(1, time.Since(c.start))
+		}
+		c.mu.Unlock()
 		return nil
 	}
 	c.mu.Lock()

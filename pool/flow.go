@@ -3,6 +3,7 @@ package pool
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Windows bounds the receive windows of all streams that share it, and so what
@@ -104,10 +105,11 @@ func (r *recvBuffer) free() {
 }
 
 // creditLocked counts n bytes of s as consumed, and returns the credit once it is
-// a quarter of the window. Each time a window has been consumed, the window
-// doubles if its consumer had to wait for the peer meanwhile, and is halved, by
-// withholding credit, if it did not: then the peer waits for the consumer, and a
-// larger window would only be more memory.
+// a quarter of the window. Each time a window has been consumed, it doubles if its
+// consumer had to wait for the peer meanwhile and it took no longer than a few round
+// trips, so that the window may be what the peer waits for; and it is halved, by
+// withholding credit, if the consumer did not wait: then the peer waits for the
+// consumer, and a larger window would only be more memory.
 func (c *conn) creditLocked(s *Stream, n int64) {
 	s.recvDue += n
 	if s.isRecvEnd || s.err != nil {
@@ -133,10 +135,18 @@ func (c *conn) creditLocked(s *Stream, n int64) {
 	}
 }
 
+// windowTrips is how many round trips a window may take to be consumed and still
+// be thought to limit its stream. One that is full at each credit takes one;
+// credit comes late when both ends are busy.
+const windowTrips = 4
+
 func (c *conn) resizeLocked(s *Stream) {
 	s.consumed = 0
+	now := time.Since(c.start)
+	took := now - s.resized
+	s.resized = now
 	switch {
-	case s.hasWaited && s.window < maxStreamWindow && c.cfg.Windows.take(s.window):
+	case s.hasWaited && took <= windowTrips*c.rtt && s.window < maxStreamWindow && c.cfg.Windows.take(s.window):
 		s.recvDue += s.window
 		s.window *= 2
 		s.withheld = 0

@@ -61,7 +61,8 @@ type Stream struct {
 	buf        recvBuffer // received and not yet read, without a receiver
 	consumed   int64      // since the window was last looked at
 	withheld   int64      // credit that will not be returned: the window shrinks
-	hasWaited  bool       // a Read waited for the peer since then
+	resized    time.Duration
+	hasWaited  bool // a Read waited for the peer since then
 }
 
 func newStream(c *conn, id uint32, r Receiver) *Stream {
@@ -164,11 +165,15 @@ func (s *Stream) Write(p []byte) (int, error) {
 	done := 0
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	limit := bulkSoftLimit
+	if s.receiver != nil {
+		limit = outSoftLimit
+	}
 	for {
 		if err := s.writeErrLocked(); err != nil {
 			return done, err
 		}
-		room := min(int64(len(p)-done), s.sendWindow, c.sendWindow, int64(outSoftLimit-len(c.out)))
+		room := min(int64(len(p)-done), s.sendWindow, c.sendWindow, int64(limit-len(c.out)))
 		for room > 0 {
 			n := min(room, int64(c.peerFrame))
 			c.out = appendData(c.out, s.id, p[done:done+int(n)], false)

@@ -85,10 +85,21 @@ func newRouteTo(cfg *Config) (*route, error) {
 // Serve accepts the hop's connections on ln until Shutdown or Close, and then
 // returns ErrClosed.
 func (b *Back) Serve(ln net.Listener) error {
-	if err := b.srv.Serve(rawListener{ln}); !errors.Is(err, pool.ErrClosed) {
+	if err := b.srv.Serve(hopListener{rawListener{ln}}); !errors.Is(err, pool.ErrClosed) {
 		return err
 	}
 	return ErrClosed
+}
+
+// hopListener bounds what waits in the kernel, besides.
+type hopListener struct{ rawListener }
+
+func (l hopListener) Accept() (net.Conn, error) {
+	nc, err := l.rawListener.Accept()
+	if err == nil {
+		rawconn.LimitUnsent(nc, hopUnsent)
+	}
+	return nc, err
 }
 
 // rawListener makes the accepted connections do their I/O raw.

@@ -388,13 +388,11 @@ func (r *restSource) next() ([]byte, error) {
 	if r.at++; r.at == 1 {
 		return nil, io.EOF
 	}
-	select {
-	case <-r.in.s.Done():
-		if r.in.isStopped() {
-			return nil, errStopped
-		}
-		return nil, errGone
+	<-r.in.s.Done()
+	if r.in.isStopped() {
+		return nil, errStopped
 	}
+	return nil, errGone
 }
 func (r *restSource) trailers() []wire.Field { return nil }
 func (r *restSource) stop()                  { r.in.stop(); r.in.s.Close() }

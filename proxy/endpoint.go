@@ -57,6 +57,10 @@ func parseEndpoint(s string) (endpoint, error) {
 	return e, nil
 }
 
+// hopUnsent bounds what waits in the kernel of a hop's socket: no order among
+// streams helps what is behind it.
+const hopUnsent = 128 << 10
+
 // dialRaw dials a destination; the connection does its I/O raw where it can.
 func dialRaw(ctx context.Context, cfg *Config, end endpoint) (net.Conn, error) {
 	var nc net.Conn
@@ -70,5 +74,9 @@ func dialRaw(ctx context.Context, cfg *Config, end endpoint) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return rawconn.Wrap(nc), nil
+	nc = rawconn.Wrap(nc)
+	if end.isHop {
+		rawconn.LimitUnsent(nc, hopUnsent)
+	}
+	return nc, nil
 }

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"sync"
 )
 
 // Exit codes.
@@ -35,7 +36,15 @@ Usage:
 `
 
 func main() {
-	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+	stopc := make(chan struct{})
+	var wg sync.WaitGroup
+	if os.Getenv("GOMAXPROCS") == "" { // else the user has decided
+		wg.Go(func() { adaptProcs(stopc) })
+	}
+	code := run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)
+	close(stopc)
+	wg.Wait()
+	os.Exit(code)
 }
 
 // run is main without the process around it. The end of ctx is as a first SIGTERM.

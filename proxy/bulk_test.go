@@ -172,6 +172,10 @@ func TestExpectIsTheUpstreamsToMeet(t *testing.T) {
 			io.WriteString(nc, "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
 			return
 		}
+		if strings.Count(head, "Expect:") != 1 {
+			io.WriteString(nc, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+			return
+		}
 		asked <- struct{}{}
 		io.WriteString(nc, "HTTP/1.1 100 Continue\r\n\r\n")
 		body := make([]byte, 5)

@@ -43,7 +43,6 @@ func (c *clientConn) serveBulk(n int) bool {
 		src.left = 0
 	}
 	if h.ExpectContinue {
-		req.Fields = append(req.Fields, wire.Field{Name: []byte("Expect"), Value: []byte("100-continue")})
 		src.isAwaited = true
 	}
 	src.isOpen = !src.isTunnel

@@ -159,6 +159,7 @@ func (c *Client) dialLoop() {
 			}
 			if err == nil {
 				c.isLost = false
+				c.cfg.Logger.Info("connected", "peer", c.cfg.Addr)
 			}
 			c.dialErr = err
 			c.broadcastLocked()

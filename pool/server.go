@@ -117,7 +117,7 @@ func (s *Server) serveConn(nc net.Conn) {
 	tc, state, err := handshake(ctx, nc, false, &s.cfg.Common)
 	cancel()
 	if err != nil {
-		s.cfg.Logger.Debug("handshake failed", "addr", nc.RemoteAddr().String(), "err", err)
+		s.cfg.Logger.Info("handshake failed", "addr", nc.RemoteAddr().String(), "err", err)
 		nc.Close()
 		s.mu.Lock()
 		delete(s.pending, nc)

@@ -120,6 +120,9 @@ func (s *Stream) Respond(status int, fields ...Field) error {
 // Refuse answers a stream that will not be served, with a short text, and ends
 // it. It does not block.
 func (s *Stream) Refuse(status int, text string, fields ...Field) error {
+	if s.header.Method == "HEAD" {
+		text = ""
+	}
 	h := Header{Status: status, Fields: append([]Field{{Name: "content-type", Value: "text/plain; charset=utf-8"}}, fields...)}
 	return s.respond(h, text, true)
 }

@@ -172,3 +172,27 @@ func TestDrainingFrontFinishesWhatRuns(t *testing.T) {
 		t.Errorf("Shutdown: %v", err)
 	}
 }
+
+// A relay that cannot reach its back has waited QueueTimeout already: the front
+// does not have it wait again.
+func TestRelayWithoutBackFailsAfterOneWait(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		dead := newMemNet()
+		dead.Close()
+		m := newMemNet()
+		startBack(t, m, Config{To: []string{"h2tpc://gone:1"}, Dial: dead.dial})
+		f, err := NewFront(Config{To: []string{"h2tpc://relay:1"}, Dial: m.dial})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		time.Sleep(time.Second)
+		began := time.Now()
+		if _, err := ask(f, "GET", "http://x/", ""); err == nil {
+			t.Error("answered")
+		}
+		if d := time.Since(began); d > time.Second+2*sweepPeriod {
+			t.Errorf("failed after %v; want one QueueTimeout, 1s", d)
+		}
+	})
+}

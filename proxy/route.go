@@ -160,7 +160,9 @@ func (r *route) repeat(ex *exchange, f failure) bool {
 		return false
 	}
 	d := r.pick(ex.last)
-	if d == ex.last && f.code == wire.CodeOverload {
+	// A peer that could not reach its own destination has waited and repeated
+	// already; a queue that is full is full.
+	if d == ex.last && (f.code == wire.CodeOverload || f.isPeers && f.code != wire.CodeDraining) {
 		return false
 	}
 	r.stats.repeats.Add(1)

@@ -197,7 +197,7 @@ func (s *server) shutdown(ctx context.Context, donec chan<- error) {
 	wg.Wait()
 	err := errors.Join(errs...)
 	if err != nil {
-		err = fmt.Errorf("drain: %w", err)
+		err = fmt.Errorf("not all exchanges finished within --drain-timeout: %w", err)
 	}
 	donec <- err
 }

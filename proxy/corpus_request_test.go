@@ -373,6 +373,11 @@ var corpusHops = []hostile{
 	{"a length that Connection names", postHead + "Connection: Content-Length\nContent-Length: 33\n\n" + hiddenRequest, "200", withLength("33", hiddenRequest)},
 	{"cookies that Connection names", getHead + "Connection: Cookie\nCookie: a=b\n\n", "200", []string{getHead + "\n"}},
 	{"too many connection options", getHead + "Connection: " + strings.Repeat("x,", 40) + "x\n\n", "431", nil},
+	{"a request to upgrade that Connection does not name", getHead + "Upgrade: websocket\n\n", "200", []string{getHead + "\n"}},
+	{"an upgrade in HTTP/1.0", "GET / HTTP/1.0\nHost: x\nConnection: Upgrade\nUpgrade: websocket\n\n", "200 end", []string{getHead + "\n"}},
+	{"an expectation without a body", getHead + "Expect: 100-continue\n\n", "200", []string{getHead + "\n"}},
+	{"an expectation twice", postHead + "Expect: 100-continue\nExpect: 100-Continue\nContent-Length: 5\n\nhello", "200", withLength("5", "hello")},
+	{"an expectation of a body in chunks", postHead + "Expect: 100-continue\nTransfer-Encoding: chunked\n\n5\nhello\n0\n\n", "200", withLength("5", "hello")},
 	{"an expectation in HTTP/1.0", "POST / HTTP/1.0\nHost: x\nExpect: 100-continue\nContent-Length: 5\n\nhello", "200 end", withLength("5", "hello")},
 }
 

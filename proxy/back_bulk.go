@@ -193,7 +193,7 @@ func (hx *hopExchange) stream(ex *exchange, resp *wire.Response) bodyWriter {
 	}
 	w := newBulkWriter(held.s, hop, bulkTerms(allCodecs), held.theirs)
 	w.isRaw = isRaw
-	return &backBody{bulkWriter: w, bs: bs}
+	return &backBody{bulkWriter: w, bs: bs, overc: make(chan struct{})}
 }
 
 // awaitOpened waits for the stream that the front was asked to open.
@@ -207,14 +207,13 @@ func (bs *backStream) awaitOpened(id uint32, c chan *heldStream) *heldStream {
 	case <-bs.stream.Done():
 	}
 	bs.sender.mu.Lock()
+	_, isWanted := bs.wanted[id]
 	delete(bs.wanted, id)
 	bs.sender.mu.Unlock()
-	select {
-	case held := <-c: // at the last moment
-		return held
-	default:
-		return nil
+	if !isWanted { // it came at the last moment
+		return <-c
 	}
+	return nil
 }
 
 // bodyDone notes that a body which a batch announced is over.
@@ -228,17 +227,51 @@ func (bs *backStream) bodyDone() {
 // backBody is a body on a stream of its own; the batched stream stays open as long.
 type backBody struct {
 	*bulkWriter
-	bs *backStream
+	bs    *backStream
+	overc chan struct{} // closed by end and abort
+
+	mu   sync.Mutex // guards all below
+	gone func()     // nil once the body is over
 }
 
 func (w *backBody) end(trailers []wire.Field) error {
+	w.over()
 	defer w.bs.bodyDone()
 	return w.bulkWriter.end(trailers)
 }
 
 func (w *backBody) abort(err error) {
+	w.over()
 	w.bulkWriter.abort(err)
 	w.bs.bodyDone()
+}
+
+func (w *backBody) onGone(f func()) {
+	w.mu.Lock()
+	w.gone = f
+	w.mu.Unlock()
+	w.bs.b.wg.Go(w.watchLoop)
+}
+
+// watchLoop notices that the front has ended the stream before the body was whole.
+func (w *backBody) watchLoop() {
+	select {
+	case <-w.overc:
+		return
+	case <-w.s.Done():
+	}
+	w.mu.Lock() // held during gone: what it ends may serve another once this is over
+	defer w.mu.Unlock()
+	if w.gone != nil {
+		w.gone()
+	}
+}
+
+func (w *backBody) over() {
+	w.mu.Lock()
+	w.gone = nil
+	w.mu.Unlock()
+	close(w.overc)
 }
 
 // bulkIn is the accepting half of an exchange on a stream of its own.

@@ -33,6 +33,7 @@ var (
 	errGone    = errors.New("client is gone")
 	errStopped = errors.New("stopped")
 	errCut     = errors.New("body cut short")
+	errFraming = errors.New("body is not as long as its Content-Length")
 )
 
 // bodyWriter takes a body piece by piece, for the one who waits for it. Its
@@ -43,6 +44,11 @@ type bodyWriter interface {
 	end(trailers []wire.Field) error
 	// abort cuts the body short, so that it is not taken as whole.
 	abort(err error)
+	// onGone says what ends the work for the body when nobody waits for it any more,
+	// so that a sender that is silent is not waited for. f is called at most once,
+	// not after end or abort, and must not call w. The body of an exchange that goes by
+	// carry has no use for it: there the request's source tells.
+	onGone(f func())
 }
 
 // bulkTerms is what is announced for bulk and ready streams.
@@ -129,6 +135,8 @@ func (w *bulkWriter) abort(error) {
 	w.release()
 	w.s.Reset(codeCancel)
 }
+
+func (w *bulkWriter) onGone(func()) {}
 
 func (w *bulkWriter) release() {
 	if w.cenc != nil {

@@ -226,16 +226,57 @@ func (c *call) respond(_ *exchange, resp *wire.Response) {
 	c.donec <- struct{}{}
 }
 
-// stream implements sink: the body is collected, up to MaxBody.
-func (c *call) stream(_ *exchange, resp *wire.Response) bodyWriter {
-	return &callBody{c: c, resp: ownResponse(resp)}
+// stream implements sink: the body is collected, up to MaxBody, within Timeout.
+func (c *call) stream(ex *exchange, resp *wire.Response) bodyWriter {
+	b := &callBody{c: c, resp: ownResponse(resp)}
+	if ex.deadline < noDeadline {
+		b.timer = time.AfterFunc(ex.deadline-c.f.route.now(), b.quit)
+	}
+	return b
 }
 
 // callBody collects a response's body.
 type callBody struct {
-	c    *call
-	resp *wire.Response
-	body []byte
+	c     *call
+	resp  *wire.Response
+	body  []byte
+	timer *time.Timer
+
+	mu     sync.Mutex // guards all below
+	gone   func()
+	isLate bool
+	isOver bool
+}
+
+func (b *callBody) onGone(f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.isLate {
+		f()
+	} else {
+		b.gone = f
+	}
+}
+
+// quit ends the waiting for the rest of the body.
+func (b *callBody) quit() {
+	b.mu.Lock() // held during gone: what it ends may serve another once this is over
+	defer b.mu.Unlock()
+	b.isLate = true
+	if b.gone != nil && !b.isOver {
+		b.gone()
+	}
+}
+
+// over reports whether it was too late.
+func (b *callBody) over() bool {
+	if b.timer != nil {
+		b.timer.Stop()
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.isOver = true
+	return b.isLate
 }
 
 func (b *callBody) write(p []byte) error {
@@ -247,17 +288,20 @@ func (b *callBody) write(p []byte) error {
 }
 
 func (b *callBody) end(trailers []wire.Field) error {
+	b.over()
 	b.resp.BodyKind, b.resp.Body = wire.BodyWhole, b.body
 	b.c.respond(nil, b.resp)
 	return nil
 }
 
 func (b *callBody) abort(err error) {
-	code := wire.CodeUpstream
-	if err == ErrTooLarge {
-		code = wire.CodeResponseTooLarge
+	f := failure{code: wire.CodeUpstream, err: err}
+	if b.over() {
+		f = failure{code: wire.CodeTimeout, err: ErrTimeout}
+	} else if err == ErrTooLarge {
+		f.code = wire.CodeResponseTooLarge
 	}
-	b.c.fail(nil, failure{code: code, err: err})
+	b.c.fail(nil, f)
 }
 
 // fail implements sink.

@@ -25,7 +25,9 @@ func (c *clientConn) serveBulk(n int) bool {
 	in, h := c.next, &c.next.head
 	c.next = nil
 	c.begun.Store(false)
-	src := &clientSource{c: c, p: in.b[n:], left: h.ContentLength}
+	// A copy of what follows the head: in is given back with the response, which
+	// may be over before this is taken.
+	src := &clientSource{c: c, p: append([]byte(nil), in.b[n:]...), left: h.ContentLength}
 	src.changed.L = &src.mu
 	c.ex.reset()
 	c.prepare(in)
@@ -84,6 +86,7 @@ func (c *clientConn) serveBulk(n int) bool {
 		c.next = inputs.Get().(*input)
 		c.next.b = append(c.next.b, src.p...)
 		c.begun.Store(true)
+		c.setState(stateReading)
 	}
 	return true
 }
@@ -189,8 +192,8 @@ func (s *clientSource) next() ([]byte, error) {
 		if err := s.read(); err != nil {
 			if s.isTunnel && err == io.EOF {
 				s.isEnded = true
-			} else if err == io.EOF {
-				err = errCut
+			} else if err != errStopped {
+				err = errCut // a reset too
 			}
 			return nil, err
 		}
@@ -293,7 +296,8 @@ func (s *clientSource) await() error {
 func (c *clientConn) stream(_ *exchange, resp *wire.Response) bodyWriter {
 	hop := c.hop()
 	c.hasAnswered = true
-	w := &clientBody{c: c}
+	w := &clientBody{c: c, left: -1}
+	c.awaitRest()
 	o := getOutput()
 	defer o.put()
 	o.b = http1.AppendStatusLine(o.b, resp.Status, resp.Reason)
@@ -309,17 +313,18 @@ func (c *clientConn) stream(_ *exchange, resp *wire.Response) bodyWriter {
 		if c.src != nil {
 			defer c.src.open()
 		}
-	case fieldValue(resp.Fields, "content-length") != nil:
+	case bodyLength(resp.Fields) >= 0:
 		w.isRaw = true
+		w.left = bodyLength(resp.Fields)
 		o.b = http1.AppendEnd(http1.AppendFields(o.b, resp.Fields), hop)
 	case c.minor == 0: // HTTP/1.0 knows no chunks: the end of the connection is the body's
 		c.mu.Lock()
 		c.mustClose = true
 		c.mu.Unlock()
 		w.isRaw, w.isUntilClose = true, true
-		o.b = http1.AppendEnd(http1.AppendFields(o.b, resp.Fields), http1.HopClose)
+		o.b = http1.AppendEnd(appendFields(o.b, resp.Fields, false), http1.HopClose)
 	default:
-		o.b = http1.AppendEnd(http1.AppendFields(o.b, resp.Fields), hop|http1.HopChunked)
+		o.b = http1.AppendEnd(appendFields(o.b, resp.Fields, false), hop|http1.HopChunked)
 	}
 	w.writeAll(o.b)
 	return w
@@ -330,6 +335,7 @@ type clientBody struct {
 	c            *clientConn
 	isRaw        bool // as it is, not in chunks
 	isUntilClose bool
+	left         int64 // of Content-Length: a peer's word is not enough; -1 unknown
 	err          error
 }
 
@@ -346,6 +352,12 @@ func (w *clientBody) writeAll(p []byte) error {
 }
 
 func (w *clientBody) write(p []byte) error {
+	if w.left >= 0 {
+		if int64(len(p)) > w.left {
+			return errFraming
+		}
+		w.left -= int64(len(p))
+	}
 	if w.isRaw {
 		return w.writeAll(p)
 	}
@@ -360,6 +372,9 @@ func (w *clientBody) end(trailers []wire.Field) error {
 	c := w.c
 	if !w.isRaw {
 		w.writeAll(http1.AppendLastChunk(nil, trailers))
+	}
+	if w.err == nil && w.left > 0 {
+		w.err = errFraming
 	}
 	if w.err != nil {
 		w.abort(w.err)
@@ -389,6 +404,18 @@ func (w *clientBody) abort(error) {
 	}
 	c.nc.Close()
 	c.over()
+}
+
+// onGone implements bodyWriter: serveLoop, which reads on, finds that the client left.
+func (w *clientBody) onGone(f func()) {
+	c := w.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.isClosed {
+		f()
+	} else {
+		c.gone = f
+	}
 }
 
 func unwrapTCP(nc net.Conn) (*net.TCPConn, bool) {

@@ -81,7 +81,9 @@ type clientConn struct {
 	mustClose bool // after the running exchange
 	isWaiting bool // serveLoop waits on idlec
 	isClosed  bool
+	gone      func() // ends the work for the body that is streamed to the client
 	isResting bool   // restLoop runs
+	rested    sync.Cond
 	rest      []byte // what it has to write
 	restOut   int    // what it is writing
 	restHeld  int64  // of the route's memory, for both
@@ -91,6 +93,7 @@ type clientConn struct {
 
 func newClientConn(f *Front, nc net.Conn) *clientConn {
 	c := &clientConn{f: f, nc: nc, idlec: make(chan struct{}, 1)}
+	c.rested.L = &c.mu
 	c.raw, _ = nc.(*rawconn.Conn)
 	if host, _, err := net.SplitHostPort(nc.RemoteAddr().String()); err == nil {
 		c.addr = []byte(host)
@@ -200,6 +203,9 @@ func (c *clientConn) readRequest() (n int, isBulk bool, err error) {
 	}
 	in := c.next
 	h := &in.head
+	if h.Chunked || h.ContentLength > 0 {
+		h.Upgrade = nil // declined: RFC 9110 7.8 has the body go first, and few mean both
+	}
 	switch {
 	case c.f.cfg.isOver(h.ContentLength):
 		return 0, false, errBodyLimit
@@ -359,6 +365,12 @@ func (c *clientConn) end(err error) {
 	if isRunning && c.ex.cancel() {
 		c.over()
 	}
+	c.mu.Lock()
+	if c.gone != nil { // under mu: what it ends may serve another once the exchange is over
+		c.gone()
+		c.gone = nil
+	}
+	c.mu.Unlock()
 }
 
 // refuse writes an error and waits a little for the client to read it: closing
@@ -407,6 +419,7 @@ func (c *clientConn) over() {
 		c.setState(stateIdle)
 	}
 	c.isRunning = false
+	c.gone = nil
 	if c.isWaiting {
 		c.isWaiting = false
 		c.idlec <- struct{}{}
@@ -535,6 +548,7 @@ func (c *clientConn) restLoop() {
 		isLast := c.isLast
 		if len(p) == 0 {
 			c.isResting = false
+			c.rested.Broadcast()
 			c.restOut = 0
 			c.f.route.memory.free(&c.restHeld)
 			c.nc.SetWriteDeadline(time.Time{})
@@ -552,6 +566,7 @@ func (c *clientConn) restLoop() {
 			if err != nil {
 				c.mu.Lock()
 				c.isClosed, c.isResting, c.rest = true, false, nil
+				c.rested.Broadcast()
 				c.f.route.memory.free(&c.restHeld)
 				isLast = c.isLast
 				c.mu.Unlock()
@@ -563,6 +578,15 @@ func (c *clientConn) restLoop() {
 			}
 			p = p[n:]
 		}
+	}
+}
+
+// awaitRest waits, on a goroutine that may, until restLoop has ended.
+func (c *clientConn) awaitRest() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.isResting {
+		c.rested.Wait()
 	}
 }
 

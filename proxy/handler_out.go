@@ -83,7 +83,10 @@ func (h *handlerOut) deliver(ex *exchange) {
 func (h *handlerOut) carry(ex *exchange) {
 	var body []byte
 	ex.isTouched = true
-	if ex.src != nil {
+	kind := wire.BodyWhole
+	if fieldValue(ex.req.Fields, "upgrade") != nil {
+		kind = wire.BodyNone // a handler declines, and what follows is no body
+	} else if ex.src != nil {
 		h.running.Add(1)
 		defer h.running.Add(-1)
 		if fieldValue(ex.req.Fields, "expect") != nil {
@@ -106,11 +109,13 @@ func (h *handlerOut) carry(ex *exchange) {
 		}
 		ex.req.Trailers = ex.src.trailers()
 	}
-	ex.req.BodyKind, ex.req.Body = wire.BodyWhole, body
+	ex.req.BodyKind, ex.req.Body = kind, body
+	to := ex.sink
 	done := make(chan struct{})
-	ex.sink = &carried{sink: ex.sink, donec: done}
+	ex.sink = &carried{sink: to, donec: done}
 	h.deliver(ex)
 	<-done
+	ex.sink = to // the exchange may be used again
 }
 
 // carried tells carry when the handler has answered.

@@ -106,13 +106,16 @@ type peerBulk struct {
 	w      bodyWriter // where the response's body goes
 	isOver bool       // the sink was told the end
 
+	isSwitched bool // 101: bytes go through as they are
+
 	mu     sync.Mutex
 	isGone bool // the client is; guarded by mu
 }
 
 func (b *peerBulk) run() {
-	defer b.s.Close()
+	defer b.out.release()
 	defer b.wg.Wait()
+	defer b.s.Close() // a pumpLoop may wait for the back to take more
 	b.out.isRaw = b.ex.req.RawBody
 	b.out.wenc.AppendRequest(&b.out.batch, &b.ex.req)
 	if err := b.out.flush(); err != nil {
@@ -131,6 +134,9 @@ func (b *peerBulk) run() {
 		err = b.in.more()
 	}
 	if err == io.EOF && b.isOver {
+		if b.isSwitched { // the back has ended its side; the client may go on
+			<-b.s.Done()
+		}
 		return
 	}
 	if err == io.EOF {
@@ -157,7 +163,6 @@ func (b *peerBulk) clientGone() bool {
 
 // pumpLoop sends the request's body.
 func (b *peerBulk) pumpLoop() {
-	defer b.out.release()
 	if err := pump(b.src, b.out); err == errGone || err == errCut {
 		b.mu.Lock()
 		b.isGone = true
@@ -185,6 +190,7 @@ func (b *peerBulk) onRecord(rec *wire.Record) error {
 			b.ex.interim(resp)
 		case resp.BodyKind == wire.BodyFollows:
 			b.p.inflight.Add(-1)
+			b.isSwitched = resp.Status == 101
 			if b.w = b.ex.stream(resp); b.w == nil {
 				b.isOver = true
 				return errGone
@@ -267,6 +273,7 @@ func (ps *peerStream) liveReadyLocked() int {
 
 // pendingBody is a response whose stream has not been seen yet.
 type pendingBody struct {
+	// nil when nobody waits any more: the stream is not to be taken for a ready one.
 	ex    *exchange
 	resp  *wire.Response
 	since time.Duration
@@ -277,13 +284,14 @@ func (ps *peerStream) addReady(id uint32, s *pool.Stream) {
 	ps.sender.mu.Lock()
 	pending, isNamed := ps.named[id]
 	delete(ps.named, id)
+	isUnwanted := isNamed && pending.ex == nil
 	if !isNamed && !ps.isGone {
 		ps.ready[id] = &readyStream{s: s, since: ps.p.route.now()}
 	}
 	isGone := ps.isGone && !isNamed
 	ps.sender.mu.Unlock()
 	switch {
-	case isGone:
+	case isGone || isUnwanted:
 		s.Close()
 	case isNamed:
 		ps.p.startBody(&frontBody{p: ps.p, ex: pending.ex, resp: pending.resp, s: s})
@@ -328,12 +336,16 @@ func (ps *peerStream) onBody(rec *wire.Record) error {
 		id := rec.Response.Stream
 		r := ps.ready[id]
 		delete(ps.ready, id)
-		if r == nil && ex != nil {
+		_, isTwice := ps.named[id]
+		if r == nil && !isTwice && (ex != nil || len(ps.named) < maxReady) {
 			ps.named[id] = &pendingBody{ex: ex, resp: ownResponse(&rec.Response), since: ps.p.route.now()}
 		}
 		ps.sender.mu.Unlock()
 		wakeChan(ps.readyc)
 		switch {
+		case isTwice && ex != nil:
+			ps.p.fail(ex, failure{code: wire.CodeInternal, isPeers: true, err: errors.New("a stream was named twice")})
+			return errFuture
 		case r != nil && ex == nil: // cancelled meanwhile
 			r.s.Reset(codeCancel)
 		case r != nil:
@@ -373,6 +385,7 @@ func (b *frontBody) loop() {
 		b.s.Reset(codeCancel)
 		return
 	}
+	w.onGone(b.cancel)
 	own := bulkTerms(allCodecs)
 	theirs, err := parseTerms(b.s.Header())
 	if err != nil {
@@ -384,6 +397,8 @@ func (b *frontBody) loop() {
 	readBody(b.s, &p.cfg.Hop, p.route, own, theirs, w)
 	b.s.Close()
 }
+
+func (b *frontBody) cancel() { b.s.Reset(codeCancel) }
 
 // open opens the stream that the back asked for.
 func (b *frontBody) open() bool {
@@ -404,9 +419,13 @@ func (b *frontBody) open() bool {
 // the end of ready streams that are too old.
 func (ps *peerStream) sweepReadyLocked(now time.Duration) (late []*pendingBody) {
 	for id, b := range ps.named {
-		if now-b.since >= bodyWait {
-			late = append(late, b)
+		switch {
+		case now-b.since < bodyWait:
+		case b.ex == nil:
 			delete(ps.named, id)
+		default:
+			late = append(late, b)
+			ps.named[id] = &pendingBody{since: now}
 		}
 	}
 	for id, r := range ps.ready {
@@ -431,7 +450,9 @@ func (ps *peerStream) endReadyLocked() (ready []*pool.Stream, pending []*pending
 		delete(ps.ready, id)
 	}
 	for id, b := range ps.named {
-		pending = append(pending, b)
+		if b.ex != nil {
+			pending = append(pending, b)
+		}
 		delete(ps.named, id)
 	}
 	return ready, pending

@@ -144,13 +144,26 @@ func (u *upstream) release(c *upstreamConn) {
 // forget removes a connection that is over; an exchange that waits gets another.
 func (u *upstream) forget(c *upstreamConn) {
 	u.mu.Lock()
-	delete(u.conns, c)
+	delete(u.conns, c) // makeRoomLocked may have
 	for i, x := range u.free {
 		if x == c {
 			u.free = append(u.free[:i], u.free[i+1:]...)
 			break
 		}
 	}
+	u.nextAndUnlock()
+}
+
+// forgetBulk is forget for a connection of a bulk exchange.
+func (u *upstream) forgetBulk(c *upstreamBulk) {
+	u.mu.Lock()
+	delete(u.bulk, c)
+	u.nextAndUnlock()
+}
+
+// nextAndUnlock gives the room of a connection that is over to an exchange that
+// waits.
+func (u *upstream) nextAndUnlock() {
 	var ex *exchange
 	if !u.isClosed {
 		ex = u.waiting.pop()

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +20,7 @@ func (u *upstream) carry(ex *exchange) {
 	u.inflight.Add(1)
 	c := &upstreamBulk{u: u, ex: ex, src: ex.src, gonec: make(chan struct{}), endc: make(chan struct{})}
 	u.mu.Lock()
+	idle := u.makeRoomLocked()
 	if u.isClosed || len(u.conns)+len(u.bulk) >= u.cfg.MaxUpstreamConns {
 		code := wire.CodeOverload
 		if u.isClosed {
@@ -29,12 +32,23 @@ func (u *upstream) carry(ex *exchange) {
 	}
 	u.bulk[c] = struct{}{}
 	u.mu.Unlock()
-	defer func() {
-		u.mu.Lock()
-		delete(u.bulk, c)
-		u.mu.Unlock()
-	}()
+	if idle != nil {
+		idle.close()
+	}
 	c.run()
+	u.forgetBulk(c)
+}
+
+// makeRoomLocked takes the connection that has been idle longest out, for the
+// caller to close, when there is room for no other.
+func (u *upstream) makeRoomLocked() *upstreamConn {
+	if len(u.free) == 0 || len(u.conns)+len(u.bulk) < u.cfg.MaxUpstreamConns {
+		return nil
+	}
+	c := u.free[0]
+	u.free = slices.Delete(u.free, 0, 1)
+	delete(u.conns, c)
+	return c
 }
 
 // upstreamBulk is one such connection.
@@ -49,6 +63,7 @@ type upstreamBulk struct {
 
 	isSwitched bool // 101: bytes go through as they are
 	isChunked  bool
+	left       int64        // of Content-Length
 	isGone     atomic.Bool  // the client is
 	sent       atomic.Int64 // when the request was whole, on the route's clock; 0 before
 }
@@ -106,25 +121,31 @@ func (c *upstreamBulk) appendHead(dst []byte) []byte {
 	case req.BodyKind == wire.BodyWhole:
 		return appendBody(dst, req.Fields, true, req.Body, req.Trailers, 0)
 	case upgrade:
-		dst = http1.AppendFields(dst, req.Fields)
+		dst = appendFields(dst, req.Fields, false)
 		dst = http1.AppendField(dst, "Connection", "Upgrade")
 		return http1.AppendEnd(dst, 0)
 	case req.BodyKind == wire.BodyNone:
 		return http1.AppendEnd(appendFields(dst, req.Fields, false), 0)
 	}
-	var hop http1.Hop
-	if c.isChunked = fieldValue(req.Fields, "content-length") == nil; c.isChunked {
-		hop = http1.HopChunked
+	if c.left = bodyLength(req.Fields); c.left < 0 {
+		c.isChunked = true
+		return http1.AppendEnd(appendFields(dst, req.Fields, false), http1.HopChunked)
 	}
-	return http1.AppendEnd(http1.AppendFields(dst, req.Fields), hop)
+	return http1.AppendEnd(http1.AppendFields(dst, req.Fields), 0)
 }
 
 // pumpLoop sends the request's body.
 func (c *upstreamBulk) pumpLoop() {
 	defer close(c.gonec)
-	if err := pump(c.src, c); err == errGone || err == errCut {
+	switch err := pump(c.src, c); {
+	case err == errStopped:
+	case err == errGone || err == errCut:
 		c.isGone.Store(true) // there is nobody to answer
 		c.nc.Close()
+	case c.isSwitched:
+		c.nc.Close() // half of a tunnel is none
+	default: // the upstream takes no more of it, and may answer all the same, in time
+		c.sent.CompareAndSwap(0, int64(c.u.route.now())+1)
 	}
 }
 
@@ -137,6 +158,8 @@ func (c *upstreamBulk) write(p []byte) error {
 		o.b = http1.AppendChunk(o.b, p)
 		_, err = c.nc.Write(o.b)
 		o.put()
+	} else if c.left -= int64(len(p)); c.left < 0 && !c.isSwitched {
+		return errCut // more would be another request
 	} else {
 		_, err = c.nc.Write(p)
 	}
@@ -144,6 +167,9 @@ func (c *upstreamBulk) write(p []byte) error {
 }
 
 func (c *upstreamBulk) end(trailers []wire.Field) error {
+	if c.left > 0 && !c.isChunked && !c.isSwitched {
+		return errCut
+	}
 	c.sent.Store(int64(c.u.route.now()) + 1)
 	close(c.endc)
 	if c.isSwitched {
@@ -159,7 +185,8 @@ func (c *upstreamBulk) end(trailers []wire.Field) error {
 	return err
 }
 
-func (c *upstreamBulk) abort(error) { c.nc.Close() }
+func (c *upstreamBulk) abort(error)   { c.nc.Close() }
+func (c *upstreamBulk) onGone(func()) {}
 
 // respond reads the response and hands it on.
 func (c *upstreamBulk) respond() {
@@ -363,6 +390,23 @@ func (c *upstreamBulk) tunnel(in *reply, n int, resp *wire.Response) {
 	case <-c.gonec:
 	}
 	c.src.stop()
+}
+
+// bodyLength returns what Content-Length says; -1 if there is none, or none to be
+// relied on: a peer's fields are its own word.
+func bodyLength(fields []wire.Field) int64 {
+	length := int64(-1)
+	for i := range fields {
+		if !isContentLength(fields[i].Name) {
+			continue
+		}
+		n, err := strconv.ParseUint(string(fields[i].Value), 10, 63)
+		if err != nil || length >= 0 {
+			return -1
+		}
+		length = int64(n)
+	}
+	return length
 }
 
 // fieldValue returns the first value of a field, nil if there is none.

@@ -514,6 +514,7 @@ func (c *upstreamConn) streamBody(resp *wire.Response, head, n int, mode http1.B
 	if w == nil {
 		return errDone
 	}
+	w.onGone(c.close)
 	if mode == http1.BodyChunked && len(in.body.body) > 0 {
 		bc.total = int64(len(in.body.body))
 		if err := w.write(in.body.body); err != nil {

@@ -22,6 +22,9 @@ var tolds = []told{
 	{"a length and more", "", okHead + "Content-Length: 2\n\nok" + strayResponse + pause, "200 ok"},
 	{"chunks and more", "", okHead + "Transfer-Encoding: chunked\n\n2\nok\n0\n\n" + strayResponse + pause, "200 ok"},
 	{"a large body and more", "", okHead + "Content-Length: 200000\n\n" + largeBody + strayResponse + pause, "200 " + largeBody},
+	{"a length and half of more", "", okHead + "Content-Length: 2\n\nokHTTP/1.1 200 OK\nCont" + pause + "ent-Length: 5\n\nstray" + pause, "200 ok"},
+	{"chunks and half of more", "", okHead + "Transfer-Encoding: chunked\n\n2\nok\n0\n\nHTTP/1.1 200 OK\nCont" + pause + "ent-Length: 5\n\nstray" + pause, "200 ok"},
+	{"a large body and half of more", "", okHead + "Content-Length: 200000\n\n" + largeBody + "HTTP/1.1 200 OK\nCont" + pause + "ent-Length: 5\n\nstray" + pause, "200 " + largeBody},
 
 	// Equal lengths may become one (RFC 9112 6.3).
 	{"a length twice", "", okHead + "Content-Length: 2\nContent-Length: 2\n\nok" + pause, "200 ok"},
@@ -87,6 +90,7 @@ var tolds = []told{
 	{"HEAD with chunked", "HEAD", okHead + "Transfer-Encoding: chunked\n\n" + pause, "200"},
 	{"HEAD with a body", "HEAD", okHead + "Content-Length: 5\n\nhello" + pause, "200 length 5"},
 	{"HEAD with another response for a body", "HEAD", okHead + "Content-Length: 43\n\n" + strayResponse + pause, "200 length 43"},
+	{"HEAD with half of a body", "HEAD", okHead + "Content-Length: 43\n\nHTTP/1.1 200 OK\nCont" + pause + "ent-Length: 5\n\nstray" + pause, "200 length 43"},
 	{"204", "", "HTTP/1.1 204 No Content\n\n" + pause, "204"},
 	{"204 with a length", "", "HTTP/1.1 204 No Content\nContent-Length: 5\n\n" + pause, "204"},
 	{"204 with a body", "", "HTTP/1.1 204 No Content\nContent-Length: 43\n\n" + strayResponse + pause, "204"},

@@ -135,6 +135,7 @@ var corpusChunks = []hostile{
 	{"a carriage return alone behind a size", chunkedHead + "5\rhello\n0\n\n", "400", nil},
 	{"a line feed alone behind data", chunkedHead + "5\nhello␊0\n\n", "400", nil},
 	{"a carriage return alone behind data", chunkedHead + "5\nhello\r0\n\n", "400", nil},
+	{"a byte for the carriage return behind data", chunkedHead + "5\nhelloX␊0\n\n", "400", nil},
 	{"two bytes for a line end behind data", chunkedHead + "5\nhelloXX0\n\n", "400", nil},
 	{"a line feed alone behind the last size", chunkedHead + "0␊\n", "400", nil},
 	{"a line feed alone at the end", chunkedHead + "0\n␊", "400", nil},

@@ -375,6 +375,9 @@ var corpusHops = []hostile{
 	{"cookies that Connection names", getHead + "Connection: Cookie\nCookie: a=b\n\n", "200", []string{getHead + "\n"}},
 	{"too many connection options", getHead + "Connection: " + strings.Repeat("x,", 40) + "x\n\n", "431", nil},
 	{"a request to upgrade that Connection does not name", getHead + "Upgrade: websocket\n\n", "200", []string{getHead + "\n"}},
+	// A body comes before any other protocol (RFC 9110 7.8), so these go without.
+	{"an upgrade with a body", postHead + "Connection: Upgrade\nUpgrade: h2c\nContent-Length: 5\n\nhello", "200", withLength("5", "hello")},
+	{"an upgrade with chunks", postHead + "Connection: Upgrade\nUpgrade: h2c\nTransfer-Encoding: chunked\n\n5\nhello\n0\n\n", "200", withLength("5", "hello")},
 	{"an upgrade in HTTP/1.0", "GET / HTTP/1.0\nHost: x\nConnection: Upgrade\nUpgrade: websocket\n\n", "200 end", []string{getHead + "\n"}},
 	{"an expectation without a body", getHead + "Expect: 100-continue\n\n", "200", []string{getHead + "\n"}},
 	{"an expectation twice", postHead + "Expect: 100-continue\nExpect: 100-Continue\nContent-Length: 5\n\nhello", "200", withLength("5", "hello")},

@@ -439,6 +439,9 @@ func (c *clientConn) respond(_ *exchange, resp *wire.Response) {
 	var hop http1.Hop
 	if isFinal {
 		c.hasAnswered = true
+		if c.src != nil {
+			c.src.closeUnlessWhole()
+		}
 		hop = c.hop()
 	}
 	o := getOutput()
@@ -455,7 +458,7 @@ func (c *clientConn) hop() http1.Hop {
 		c.mustClose = true
 	}
 	switch {
-	case c.mustClose:
+	case c.mustClose, c.src != nil && c.src.isTunnel: // an Upgrade that was declined
 		return http1.HopClose
 	case c.isKA10:
 		return http1.HopKeepAlive
@@ -466,6 +469,9 @@ func (c *clientConn) hop() http1.Hop {
 // fail implements sink.
 func (c *clientConn) fail(_ *exchange, f failure) {
 	c.hasAnswered = true
+	if c.src != nil {
+		c.src.closeUnlessWhole()
+	}
 	status, token := statusOf(f)
 	if f.err != nil {
 		c.f.log.Debug("exchange failed", "status", status, "why", token, "err", f.err)

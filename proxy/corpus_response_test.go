@@ -11,6 +11,7 @@ var largeBody = strings.Repeat("large", 40_000)
 
 var tolds = []told{
 	{"a length", "", okHead + "Content-Length: 2\n\nok" + pause, "200 ok"},
+	{"an interim one and nothing", "", "HTTP/1.1 103 Early Hints\n\n", "103 502 Bad Gateway"},
 	{"a length of nothing", "", okHead + "Content-Length: 0\n\n" + pause, "200"},
 	{"chunks", "", okHead + "Transfer-Encoding: chunked\n\n1;a=b\no\n1\nk\n0\nX: y\n\n" + pause, "200 ok"},
 	{"until the end", "", okHead + "\nok", "200 ok"},

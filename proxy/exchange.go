@@ -74,8 +74,12 @@ func (ex *exchange) reset() {
 	ex.isBulk, ex.isTouched = false, false
 }
 
-// interim passes on a response below 200.
-func (ex *exchange) interim(resp *wire.Response) { ex.sink.respond(ex, resp) }
+// interim passes on a response below 200. The client has seen something of this
+// attempt: there is to be no other.
+func (ex *exchange) interim(resp *wire.Response) {
+	ex.isSafe = false
+	ex.sink.respond(ex, resp)
+}
 
 // finish ends the exchange with its response. The caller has taken it out of its
 // table and does not touch it again.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/h2tp/h2tp/proxy/internal/http1"
@@ -70,7 +71,7 @@ func (c *clientConn) serveBulk(n int) bool {
 	isRunning := c.isRunning
 	c.isBulkRun = false
 	// What was not read of a body would be taken for the next request.
-	mustClose := c.mustClose || c.isClosed || !src.isEnded || src.isTunnel
+	mustClose := c.mustClose || c.isClosed || !src.isWhole.Load() || src.isTunnel
 	c.mu.Unlock()
 	if isRunning { // restLoop still writes
 		c.awaitIdle()
@@ -129,6 +130,10 @@ type clientSource struct {
 
 	bad error // what is wrong with the body
 
+	// All of the body was taken. The response may come before the one who took the
+	// last piece of a body of known length asks for more.
+	isWhole atomic.Bool
+
 	mu        sync.Mutex // guards all below, and the order of read deadlines
 	changed   sync.Cond
 	isOpen    bool // next may read
@@ -163,6 +168,16 @@ func (s *clientSource) wait(cond func() bool) (isStopped bool) {
 	return s.isStopped
 }
 
+// closeUnlessWhole has the client told that the connection ends when it is answered
+// before all of its body was taken: what it sends next would not be a request.
+func (s *clientSource) closeUnlessWhole() {
+	if !s.isTunnel && !s.isWhole.Load() {
+		s.c.mu.Lock()
+		s.c.mustClose = true
+		s.c.mu.Unlock()
+	}
+}
+
 func (s *clientSource) trailers() []wire.Field { return s.chunked.Trailers }
 
 // next implements source.
@@ -187,6 +202,7 @@ func (s *clientSource) next() ([]byte, error) {
 			return data, nil
 		case isDone:
 			s.isEnded = true
+			s.isWhole.Store(true)
 			return nil, io.EOF
 		}
 		if err := s.read(); err != nil {
@@ -220,7 +236,9 @@ func (s *clientSource) take() (data []byte, isDone bool, err error) {
 	}
 	n := min(int64(len(s.p)), s.left)
 	data, s.p = s.p[:n], s.p[n:]
-	s.left -= n
+	if s.left -= n; s.left == 0 {
+		s.isWhole.Store(true)
+	}
 	return data, s.left == 0, nil
 }
 
@@ -294,6 +312,9 @@ func (s *clientSource) await() error {
 
 // stream implements sink: the response's head is written, and its body will be.
 func (c *clientConn) stream(_ *exchange, resp *wire.Response) bodyWriter {
+	if c.src != nil && (resp.Status >= 300 || bodyLength(resp.Fields) >= 0) {
+		c.src.closeUnlessWhole() // else both may go on for long
+	}
 	hop := c.hop()
 	c.hasAnswered = true
 	w := &clientBody{c: c, left: -1}

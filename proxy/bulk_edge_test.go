@@ -147,11 +147,19 @@ func TestStreamsShareTheBoundOnConnections(t *testing.T) {
 		}
 		echoHandler(w, r)
 	})
-	_, addr := startFront(t, Config{To: []string{"http://" + up}, Limits: Limits{MaxUpstreamConns: 1}})
+	f, addr := startFront(t, Config{To: []string{"http://" + up}, Limits: Limits{MaxUpstreamConns: 1}})
+	u := f.route.dests[0].(*upstream)
+	idle := func() bool {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		return len(u.free) == 1 || len(u.conns)+len(u.bulk) == 0
+	}
 	long := strings.Repeat("x", 100_000)
 	c := dialClient(t, addr)
 	c.get("/").want(t, 200, "a request that leaves an idle connection")
+	awaitTrue(t, idle, "an idle connection") // given back after its response was passed on
 	c.post("/", long).want(t, 200, "a stream in its place")
+	awaitTrue(t, idle, "the stream's end")
 	done := make(chan answer, 1)
 	go func() { done <- dialClient(t, addr).post("/gate", long) }()
 	g.await()
@@ -630,6 +638,19 @@ func awaitFuture(t testing.TB, ss *scriptStream) {
 	case <-ss.s.Done():
 	case <-time.After(patience):
 		t.Fatal("the stream lives on")
+	}
+}
+
+// awaitTrue waits for what gives no sign.
+func awaitTrue(t testing.TB, isDone func() bool, what string) {
+	t.Helper()
+	end := time.After(patience)
+	for !isDone() {
+		select {
+		case <-end:
+			t.Fatalf("%s: did not happen", what)
+		case <-time.After(time.Millisecond):
+		}
 	}
 }
 

@@ -280,32 +280,45 @@ func (s *sender) encoder() *compress.Encoder {
 // send encodes one batch and writes it. Once the encoder has seen it, it is sent
 // or the stream dies.
 func (s *sender) send(b *wire.Batch) error {
-	h := wire.Header{Clear: b.Clear, Plain: len(b.Shared), Raw: len(b.Raw), Sum: wire.Checksum(b.Shared, b.Raw)}
-	var pad [wire.HeaderSize]byte
-	out := append(s.out[:0], pad[:]...)
 	var enc *compress.Encoder
 	if s.codec != compress.None && len(b.Shared) >= minCoded {
 		enc = s.encoder()
 	}
+	out, err := appendBatch(s.out[:0], b, enc, s.isAnew)
+	if err != nil {
+		return err
+	}
 	if enc != nil {
-		var err error
-		if out, err = enc.Encode(out, b.Shared); err != nil {
-			return err
-		}
-		h.Codec, h.Anew = uint8(s.codec), s.isAnew
 		s.isAnew = false
 		s.coded = time.Now()
-	} else {
-		out = append(out, b.Shared...)
 	}
-	h.Coded = len(out) - wire.HeaderSize
-	out = append(out, b.Raw...)
-	wire.AppendHeader(out[:0], h)
-	_, err := s.stream.Write(out)
+	_, err = s.stream.Write(out)
 	if s.out = out; cap(out) > keepBuffer {
 		s.out = nil
 	}
 	return err
+}
+
+// appendBatch appends the bytes of a batch, its shared section through enc unless
+// that is nil. After an error the encoder and its stream are of no use.
+func appendBatch(dst []byte, b *wire.Batch, enc *compress.Encoder, isAnew bool) ([]byte, error) {
+	h := wire.Header{Clear: b.Clear, Plain: len(b.Shared), Raw: len(b.Raw), Sum: wire.Checksum(b.Shared, b.Raw)}
+	var pad [wire.HeaderSize]byte
+	start := len(dst)
+	dst = append(dst, pad[:]...)
+	if enc != nil {
+		var err error
+		if dst, err = enc.Encode(dst, b.Shared); err != nil {
+			return dst, err
+		}
+		h.Codec, h.Anew = uint8(enc.ID()), isAnew
+	} else {
+		dst = append(dst, b.Shared...)
+	}
+	h.Coded = len(dst) - start - wire.HeaderSize
+	dst = append(dst, b.Raw...)
+	wire.AppendHeader(dst[:start], h)
+	return dst, nil
 }
 
 // recycle gives the buffers of sent batches back, as many as are of use.

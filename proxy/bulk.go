@@ -81,9 +81,6 @@ func newBulkWriter(s *pool.Stream, hop *Hop, own, peer terms) *bulkWriter {
 // flush sends the records appended to batch.
 func (w *bulkWriter) flush() error {
 	b := &w.batch
-	h := wire.Header{Clear: b.Clear, Plain: len(b.Shared), Raw: len(b.Raw), Sum: wire.Checksum(b.Shared, b.Raw)}
-	var pad [wire.HeaderSize]byte
-	out := append(w.out[:0], pad[:]...)
 	if w.cenc == nil && w.codec != compress.None && len(b.Shared) >= bulkPiece/8 {
 		w.cenc, _ = w.hop.Memory.NewEncoder(w.codec, compress.EncoderOptions{})
 		w.isNew = true
@@ -91,22 +88,20 @@ func (w *bulkWriter) flush() error {
 			w.codec = compress.None
 		}
 	}
-	if w.cenc != nil && len(b.Shared) >= minCoded {
-		var err error
-		if out, err = w.cenc.Encode(out, b.Shared); err != nil {
-			return err
-		}
-		h.Codec, h.Anew = uint8(w.codec), w.isNew
-		w.isNew = false
-	} else {
-		out = append(out, b.Shared...)
+	enc := w.cenc
+	if len(b.Shared) < minCoded {
+		enc = nil
 	}
-	h.Coded = len(out) - wire.HeaderSize
-	out = append(out, b.Raw...)
-	wire.AppendHeader(out[:0], h)
+	out, err := appendBatch(w.out[:0], b, enc, w.isNew)
+	if err != nil {
+		return err
+	}
+	if enc != nil {
+		w.isNew = false
+	}
 	w.out = out
 	b.Shared, b.Raw, b.Clear = b.Shared[:0], b.Raw[:0], false
-	_, err := w.s.Write(out)
+	_, err = w.s.Write(out)
 	return err
 }
 

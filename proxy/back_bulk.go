@@ -290,6 +290,7 @@ type bulkIn struct {
 	hasHead bool
 	isLoop  bool
 	isWhole bool
+	total   int64
 	queue   [][]byte // pieces read and not taken
 	rest    []wire.Field
 	mu      sync.Mutex
@@ -345,7 +346,12 @@ func (in *bulkIn) onRecord(rec *wire.Record) error {
 		in.ex.req = in.hx.req
 		in.isLoop = !isNew
 	case rec.Type == wire.TypeData && in.hasHead && !in.isWhole:
-		in.queue = append(in.queue, append([]byte(nil), rec.Data...))
+		if in.total += int64(len(rec.Data)); in.b.cfg.isOver(in.total) && fieldValue(in.ex.req.Fields, "upgrade") == nil {
+			return &pool.ResetError{Code: codeCalm, Local: true}
+		}
+		if len(rec.Data) > 0 {
+			in.queue = append(in.queue, append([]byte(nil), rec.Data...))
+		}
 	case rec.Type == wire.TypeEnd && in.hasHead && !in.isWhole:
 		in.isWhole = true
 		for _, f := range rec.Trailers {

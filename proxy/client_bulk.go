@@ -277,10 +277,13 @@ func (s *clientSource) readErr(err error) error {
 	case err == nil:
 		return io.ErrNoProgress
 	case ok && ne.Timeout():
+		s.bad = errSlow
 		return errCut
 	}
 	return err
 }
+
+var errSlow = &http1.Error{Status: 408, Msg: "request timeout"}
 
 // await waits for the client to leave, after its body's end. Input of a next
 // request ends the waiting: it is kept, and the client is there.
@@ -323,6 +326,9 @@ func (c *clientConn) stream(_ *exchange, resp *wire.Response) bodyWriter {
 	defer o.put()
 	o.b = http1.AppendStatusLine(o.b, resp.Status, resp.Reason)
 	switch {
+	case c.isHead || resp.Status == 204 || resp.Status == 304:
+		w.isNone = true // whatever a peer says
+		o.b = http1.AppendEnd(appendFields(o.b, resp.Fields, resp.Status != 204), hop)
 	case resp.Status == 101:
 		c.mu.Lock()
 		c.mustClose = true
@@ -356,6 +362,7 @@ type clientBody struct {
 	c            *clientConn
 	isRaw        bool // as it is, not in chunks
 	isUntilClose bool
+	isNone       bool  // there is none: what comes is dropped
 	left         int64 // of Content-Length: a peer's word is not enough; -1 unknown
 	err          error
 }
@@ -373,6 +380,9 @@ func (w *clientBody) writeAll(p []byte) error {
 }
 
 func (w *clientBody) write(p []byte) error {
+	if w.isNone {
+		return nil
+	}
 	if w.left >= 0 {
 		if int64(len(p)) > w.left {
 			return errFraming
@@ -391,7 +401,7 @@ func (w *clientBody) write(p []byte) error {
 
 func (w *clientBody) end(trailers []wire.Field) error {
 	c := w.c
-	if !w.isRaw {
+	if !w.isRaw && !w.isNone {
 		w.writeAll(http1.AppendLastChunk(nil, trailers))
 	}
 	if w.err == nil && w.left > 0 {

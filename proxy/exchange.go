@@ -93,18 +93,29 @@ func (ex *exchange) finish(resp *wire.Response) {
 // that nobody wants it.
 func (ex *exchange) stream(resp *wire.Response) bodyWriter {
 	r := ex.route
+	isTunnel := resp.Status == 101
 	w := ex.sink.stream(ex, resp)
 	if w == nil {
 		r.left(ex)
 		return nil
 	}
-	return &countedBody{bodyWriter: w, r: r}
+	return &countedBody{bodyWriter: w, r: r, isTunnel: isTunnel}
 }
 
 // countedBody keeps an exchange in flight until its body is written.
 type countedBody struct {
 	bodyWriter
-	r *route
+	r        *route
+	total    int64
+	isTunnel bool // an Upgrade's: no body
+}
+
+// write holds the body to MaxBody, whoever says how long it is.
+func (c *countedBody) write(p []byte) error {
+	if c.total += int64(len(p)); !c.isTunnel && c.r.cfg.isOver(c.total) {
+		return ErrTooLarge
+	}
+	return c.bodyWriter.write(p)
 }
 
 func (c *countedBody) end(trailers []wire.Field) error {

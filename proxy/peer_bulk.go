@@ -37,7 +37,11 @@ func (p *peer) carry(ex *exchange) {
 	s, err := p.client.Open(ctx, ps.header(pathBulk, own.fields()...), nil)
 	cancel()
 	if err != nil {
-		p.fail(ex, failure{code: wire.CodeUnreachable, isNotStarted: true, err: err})
+		f := failure{code: wire.CodeUnreachable, isNotStarted: true, err: err}
+		if se, ok := errors.AsType[*pool.StatusError](err); ok && se.Status == 503 {
+			f.code = wire.CodeDraining
+		}
+		p.fail(ex, f)
 		return
 	}
 	theirs, err := parseTerms(s.Header())

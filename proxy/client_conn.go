@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -373,35 +372,6 @@ func (c *clientConn) end(err error) {
 	c.mu.Unlock()
 }
 
-// refuse writes an error and waits a little for the client to read it: closing
-// with input unread would reset the connection under it.
-func (c *clientConn) refuse(status int, text string) {
-	o := getOutput()
-	defer o.put()
-	o.b = http1.AppendStatusLine(o.b, status, nil)
-	o.b = http1.AppendField(o.b, "Content-Type", "text/plain; charset=utf-8")
-	if status == 503 {
-		o.b = http1.AppendField(o.b, "Retry-After", "1")
-	}
-	o.b = appendLength(o.b, len(text)+1)
-	o.b = http1.AppendEnd(o.b, http1.HopClose)
-	o.b = append(append(o.b, text...), '\n')
-	c.nc.SetDeadline(time.Now().Add(time.Second))
-	n, err := c.nc.Write(o.b)
-	c.f.route.stats.clientOut.Add(int64(n))
-	if cw, ok := c.nc.(interface{ CloseWrite() error }); ok && err == nil {
-		cw.CloseWrite()
-		var trash [4096]byte
-		for left := 1 << 20; left > 0; {
-			n, err := c.nc.Read(trash[:])
-			if err != nil {
-				break
-			}
-			left -= n
-		}
-	}
-}
-
 // over notes that the exchange is over: its input is given back, and serveLoop
 // goes on.
 func (c *clientConn) over() {
@@ -430,171 +400,8 @@ func (c *clientConn) over() {
 	}
 }
 
-// respond implements sink.
-func (c *clientConn) respond(_ *exchange, resp *wire.Response) {
-	isFinal := resp.Status >= 200
-	if !isFinal && (c.minor == 0 || resp.Status == 100 && (c.src == nil || !c.src.isAwaited)) {
-		return // RFC 9110 15.2: not for HTTP/1.0; and a 100 nobody waits for is noise
-	}
-	var hop http1.Hop
-	if isFinal {
-		c.hasAnswered = true
-		if c.src != nil {
-			c.src.closeUnlessWhole()
-		}
-		hop = c.hop()
-	}
-	o := getOutput()
-	o.b = appendResponse(o.b, resp, c.isHead, c.minor, hop)
-	c.write(o.b, isFinal)
-	o.put()
-}
-
-// hop decides whether the connection goes on, and how the client is told.
-func (c *clientConn) hop() http1.Hop {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.f.isDraining.Load() {
-		c.mustClose = true
-	}
-	switch {
-	case c.mustClose, c.src != nil && c.src.isTunnel: // an Upgrade that was declined
-		return http1.HopClose
-	case c.isKA10:
-		return http1.HopKeepAlive
-	}
-	return 0
-}
-
-// fail implements sink.
-func (c *clientConn) fail(_ *exchange, f failure) {
-	c.hasAnswered = true
-	if c.src != nil {
-		c.src.closeUnlessWhole()
-	}
-	status, token := statusOf(f)
-	if f.err != nil {
-		c.f.log.Debug("exchange failed", "status", status, "why", token, "err", f.err)
-	}
-	o := getOutput()
-	o.b = http1.AppendStatusLine(o.b, status, nil)
-	o.b = http1.AppendField(o.b, "Content-Type", "text/plain; charset=utf-8")
-	if status == 503 {
-		o.b = append(o.b, "Retry-After: "...)
-		o.b = strconv.AppendUint(o.b, uint64(f.retryAfter()), 10)
-		o.b = append(o.b, '\r', '\n')
-	}
-	text := http1.StatusText(status)
-	o.b = appendLength(o.b, len(text)+1)
-	o.b = http1.AppendEnd(o.b, c.hop())
-	if !c.isHead {
-		o.b = append(append(o.b, text...), '\n')
-	}
-	c.write(o.b, true)
-	o.put()
-}
-
 // dropped implements sink.
 func (c *clientConn) dropped(*exchange) { c.over() }
-
-// write hands p to the kernel, as far as it takes it at once, and the rest to
-// restLoop; p is not kept. With isLast the exchange is over after it.
-func (c *clientConn) write(p []byte, isLast bool) {
-	c.mu.Lock()
-	if c.isResting { // behind what is waiting
-		c.rest = append(c.rest, p...)
-		c.f.route.memory.hold(&c.restHeld, int64(len(c.rest)+c.restOut))
-		c.isLast = c.isLast || isLast
-		c.mu.Unlock()
-		return
-	}
-	isClosed := c.isClosed
-	c.mu.Unlock()
-	n := 0
-	var err error
-	if isClosed {
-		err = net.ErrClosed
-	} else if c.raw != nil {
-		n, err = c.raw.TryWrite(p)
-		c.f.route.stats.clientOut.Add(int64(n))
-	}
-	switch {
-	case err != nil:
-		c.mu.Lock()
-		c.isClosed = true
-		c.mu.Unlock()
-		c.nc.Close()
-		if isLast {
-			c.over()
-		}
-	case n == len(p):
-		if isLast {
-			c.over()
-		}
-	default:
-		c.mu.Lock()
-		c.rest = append([]byte(nil), p[n:]...)
-		c.isResting, c.isLast = true, isLast
-		isOK := c.f.route.memory.hold(&c.restHeld, int64(len(c.rest)))
-		c.mu.Unlock()
-		if !isOK { // slow readers hold all there is: this one is let go
-			c.nc.Close()
-		}
-		c.f.wg.Go(c.restLoop)
-	}
-}
-
-// restLoop writes what the socket did not take at once. It ends when nothing is
-// left, or when the client takes nothing for WriteTimeout.
-func (c *clientConn) restLoop() {
-	for {
-		c.mu.Lock()
-		p := c.rest
-		c.rest, c.restOut = nil, len(p)
-		isLast := c.isLast
-		if len(p) == 0 {
-			c.isResting = false
-			c.rested.Broadcast()
-			c.restOut = 0
-			c.f.route.memory.free(&c.restHeld)
-			c.nc.SetWriteDeadline(time.Time{})
-			c.mu.Unlock()
-			if isLast {
-				c.over()
-			}
-			return
-		}
-		c.mu.Unlock()
-		for len(p) > 0 {
-			c.nc.SetWriteDeadline(time.Now().Add(c.f.cfg.WriteTimeout))
-			n, err := c.nc.Write(p[:min(len(p), 64<<10)])
-			c.f.route.stats.clientOut.Add(int64(n))
-			if err != nil {
-				c.mu.Lock()
-				c.isClosed, c.isResting, c.rest = true, false, nil
-				c.rested.Broadcast()
-				c.f.route.memory.free(&c.restHeld)
-				isLast = c.isLast
-				c.mu.Unlock()
-				c.nc.Close()
-				if isLast {
-					c.over()
-				}
-				return
-			}
-			p = p[n:]
-		}
-	}
-}
-
-// awaitRest waits, on a goroutine that may, until restLoop has ended.
-func (c *clientConn) awaitRest() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for c.isResting {
-		c.rested.Wait()
-	}
-}
 
 // sweep closes the connection if it has been idle, or sending one request, for
 // too long.

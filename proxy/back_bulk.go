@@ -48,7 +48,7 @@ func (b *Back) acceptBody(s *pool.Stream, path string) {
 		b.mu.Lock()
 		isDraining := b.isDraining
 		if !isDraining {
-			in := &bulkIn{b: b, bs: bs, s: s, own: own, theirs: theirs}
+			in := &bulkIn{b: b, s: s, own: own, theirs: theirs}
 			b.wg.Go(in.loop)
 		}
 		b.mu.Unlock()
@@ -113,7 +113,7 @@ func (bs *backStream) readyID() uint32 {
 	}
 }
 
-// release ends a ready stream the front no longer wants.
+// releaseReady ends a ready stream the front no longer wants.
 func (bs *backStream) releaseReady(id uint32) {
 	bs.sender.mu.Lock()
 	r := bs.ready[id]
@@ -277,7 +277,6 @@ func (w *backBody) over() {
 // bulkIn is the accepting half of an exchange on a stream of its own.
 type bulkIn struct {
 	b           *Back
-	bs          *backStream
 	s           *pool.Stream
 	own, theirs terms
 
@@ -354,9 +353,7 @@ func (in *bulkIn) onRecord(rec *wire.Record) error {
 		}
 	case rec.Type == wire.TypeEnd && in.hasHead && !in.isWhole:
 		in.isWhole = true
-		for _, f := range rec.Trailers {
-			in.rest = append(in.rest, wire.Field{Name: append([]byte(nil), f.Name...), Value: append([]byte(nil), f.Value...), Secret: f.Secret})
-		}
+		in.rest = ownFields(rec.Trailers)
 		in.queue = append(in.queue, nil)
 	default:
 		return errFuture

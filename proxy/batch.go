@@ -90,9 +90,12 @@ func (s *sender) appendedLocked(before int) {
 	}
 }
 
-func (s *sender) kick() {
+func (s *sender) kick() { wake(s.kickc) }
+
+// wake makes the one who waits on c, of capacity 1, look again.
+func wake(c chan struct{}) {
 	select {
-	case s.kickc <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }

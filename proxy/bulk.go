@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"io"
 
@@ -227,13 +228,18 @@ func pump(src source, w bodyWriter) error {
 // ownResponse is a response that outlives the batch it came in.
 func ownResponse(resp *wire.Response) *wire.Response {
 	own := *resp
-	own.Fields, own.Trailers, own.Body = nil, nil, nil
-	clone := func(p []byte) []byte { return append([]byte(nil), p...) }
+	own.Fields, own.Trailers, own.Body = ownFields(resp.Fields), nil, nil
 	if resp.Reason != nil {
 		own.Reason = append([]byte{}, resp.Reason...)
 	}
-	for _, f := range resp.Fields {
-		own.Fields = append(own.Fields, wire.Field{Name: clone(f.Name), Value: clone(f.Value), Secret: f.Secret})
-	}
 	return &own
+}
+
+// ownFields are fields that outlive the batch they came in.
+func ownFields(fields []wire.Field) []wire.Field {
+	own := make([]wire.Field, len(fields))
+	for i, f := range fields {
+		own[i] = wire.Field{Name: bytes.Clone(f.Name), Value: bytes.Clone(f.Value), Secret: f.Secret}
+	}
+	return own
 }

@@ -99,16 +99,8 @@ func (c *clientConn) linger() {
 	isClosed := c.isClosed
 	c.isClosed = true
 	c.mu.Unlock()
-	if cw, ok := c.nc.(interface{ CloseWrite() error }); ok && !isClosed && cw.CloseWrite() == nil {
-		c.nc.SetReadDeadline(time.Now().Add(time.Second))
-		var trash [4096]byte
-		for left := 1 << 20; left > 0; {
-			n, err := c.nc.Read(trash[:])
-			if err != nil {
-				break
-			}
-			left -= n
-		}
+	if !isClosed {
+		c.awaitRead()
 	}
 	c.nc.Close()
 }

@@ -28,16 +28,26 @@ func (c *clientConn) refuse(status int, text string) {
 	c.nc.SetDeadline(time.Now().Add(time.Second))
 	n, err := c.nc.Write(o.b)
 	c.f.route.stats.clientOut.Add(int64(n))
-	if cw, ok := c.nc.(interface{ CloseWrite() error }); ok && err == nil {
-		cw.CloseWrite()
-		var trash [4096]byte
-		for left := 1 << 20; left > 0; {
-			n, err := c.nc.Read(trash[:])
-			if err != nil {
-				break
-			}
-			left -= n
+	if err == nil {
+		c.awaitRead()
+	}
+}
+
+// awaitRead ends this side and gives the client a moment to read what it was sent:
+// it drops what still comes, up to a second and 1 MiB.
+func (c *clientConn) awaitRead() {
+	cw, ok := c.nc.(interface{ CloseWrite() error })
+	if !ok || cw.CloseWrite() != nil {
+		return
+	}
+	c.nc.SetReadDeadline(time.Now().Add(time.Second))
+	var trash [4096]byte
+	for left := 1 << 20; left > 0; {
+		n, err := c.nc.Read(trash[:])
+		if err != nil {
+			return
 		}
+		left -= n
 	}
 }
 

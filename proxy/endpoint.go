@@ -10,8 +10,6 @@ import (
 	"github.com/h2tp/h2tp/proxy/internal/rawconn"
 )
 
-type netConn = net.Conn
-
 // endpoint is a destination's URL taken apart.
 type endpoint struct {
 	url    string // as given

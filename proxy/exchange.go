@@ -26,7 +26,7 @@ type exchange struct {
 
 	// The delivering half's.
 	at     atomic.Pointer[station]
-	peerID uint32 // its number on the stream it was sent on; guarded by that stream's lock
+	peerID atomic.Uint32 // its number on the stream it was sent on; a cancel may look while it moves to another
 
 	isCancelled atomic.Bool
 	mayWait     bool          // who calls the sink may wait there for room
@@ -84,7 +84,7 @@ func (ex *exchange) interim(resp *wire.Response) {
 // finish ends the exchange with its response. The caller has taken it out of its
 // table and does not touch it again.
 func (ex *exchange) finish(resp *wire.Response) {
-	ex.route.left(ex)
+	ex.route.left()
 	ex.sink.respond(ex, resp)
 }
 
@@ -96,7 +96,7 @@ func (ex *exchange) stream(resp *wire.Response) bodyWriter {
 	isTunnel := resp.Status == 101
 	w := ex.sink.stream(ex, resp)
 	if w == nil {
-		r.left(ex)
+		r.left()
 		return nil
 	}
 	return &countedBody{bodyWriter: w, r: r, isTunnel: isTunnel}
@@ -119,12 +119,12 @@ func (c *countedBody) write(p []byte) error {
 }
 
 func (c *countedBody) end(trailers []wire.Field) error {
-	c.r.left(nil)
+	c.r.left()
 	return c.bodyWriter.end(trailers)
 }
 
 func (c *countedBody) abort(err error) {
-	c.r.left(nil)
+	c.r.left()
 	c.bodyWriter.abort(err)
 }
 
@@ -138,13 +138,13 @@ func (ex *exchange) fail(f failure) {
 	if ex.route.repeat(ex, f) {
 		return
 	}
-	ex.route.left(ex)
+	ex.route.left()
 	ex.sink.fail(ex, f)
 }
 
 // drop lets go of an exchange that was cancelled before or while it was delivered.
 func (ex *exchange) drop() {
-	ex.route.left(ex)
+	ex.route.left()
 	ex.sink.dropped(ex)
 }
 
@@ -161,6 +161,6 @@ func (ex *exchange) cancel() bool {
 	if st == nil || !st.cancel(ex) {
 		return false
 	}
-	ex.route.left(ex)
+	ex.route.left()
 	return true
 }

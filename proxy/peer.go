@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,7 +28,6 @@ type peer struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	here   station
-	wakec  chan struct{} // wakes peerLoop, capacity 1
 
 	inflight atomic.Int64
 
@@ -43,7 +43,7 @@ type peer struct {
 }
 
 func newPeer(r *route, cfg *Config, end endpoint) (*peer, error) {
-	p := &peer{route: r, cfg: cfg, end: end, log: cfg.Logger, old: make(map[*peerStream]struct{}), wakec: make(chan struct{}, 1), upc: make(chan struct{})}
+	p := &peer{route: r, cfg: cfg, end: end, log: cfg.Logger, old: make(map[*peerStream]struct{}), upc: make(chan struct{})}
 	p.here.cancel = p.unqueue
 	pc := pool.ClientConfig{
 		Common: pool.Common{
@@ -54,7 +54,7 @@ func newPeer(r *route, cfg *Config, end endpoint) (*peer, error) {
 		Addr:        end.addr,
 		Conns:       cfg.Conns,
 		DialTimeout: cfg.ConnectTimeout,
-		Dial: func(ctx context.Context) (nc netConn, err error) {
+		Dial: func(ctx context.Context) (net.Conn, error) {
 			return dialRaw(ctx, cfg, end)
 		},
 	}

@@ -27,13 +27,13 @@ const (
 // carry sends an exchange on a stream of its own.
 func (p *peer) carry(ex *exchange) {
 	p.inflight.Add(1)
-	ps, err := p.awaitStream(ex)
+	ps, err := p.awaitStream()
 	if err != nil {
 		p.fail(ex, failure{code: wire.CodeUnreachable, isNotStarted: true, err: err})
 		return
 	}
 	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.ConnectTimeout)
-	own := ps.bulkTerms()
+	own := bulkTerms(allCodecs)
 	s, err := p.client.Open(ctx, ps.header(pathBulk, own.fields()...), nil)
 	cancel()
 	if err != nil {
@@ -59,17 +59,16 @@ func (p *peer) carry(ex *exchange) {
 
 // awaitStream returns the batched stream whose session a bulk stream joins; it
 // waits for one within QueueTimeout.
-func (p *peer) awaitStream(ex *exchange) (*peerStream, error) {
-	p.mu.Lock()
-	ps := p.stream
-	c := p.upc
-	p.mu.Unlock()
-	if ps != nil {
-		return ps, nil
-	}
+func (p *peer) awaitStream() (*peerStream, error) {
 	timer := time.NewTimer(p.cfg.QueueTimeout)
 	defer timer.Stop()
 	for {
+		p.mu.Lock()
+		ps, c := p.stream, p.upc
+		p.mu.Unlock()
+		if ps != nil {
+			return ps, nil
+		}
 		select {
 		case <-c:
 		case <-timer.C:
@@ -80,16 +79,8 @@ func (p *peer) awaitStream(ex *exchange) (*peerStream, error) {
 		case <-p.ctx.Done():
 			return nil, ErrClosed
 		}
-		p.mu.Lock()
-		ps, c = p.stream, p.upc
-		p.mu.Unlock()
-		if ps != nil {
-			return ps, nil
-		}
 	}
 }
-
-func (ps *peerStream) bulkTerms() terms { return bulkTerms(allCodecs) }
 
 // header is what opens a ready or bulk stream of this session.
 func (ps *peerStream) header(path string, fields ...pool.Field) pool.Header {
@@ -236,7 +227,7 @@ func (ps *peerStream) readyLoop() {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(ps.p.ctx, bodyWait)
-		own := ps.bulkTerms()
+		own := bulkTerms(allCodecs)
 		s, err := ps.p.client.Open(ctx, ps.header(pathReady, own.fields()...), nil)
 		cancel()
 		if err != nil {
@@ -319,14 +310,7 @@ func (w *readyWatch) loop() {
 		r.over = ps.p.route.now()
 	}
 	ps.sender.mu.Unlock()
-	wakeChan(ps.readyc)
-}
-
-func wakeChan(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
+	wake(ps.readyc)
 }
 
 // onBody handles a response whose body comes on a stream of its own.
@@ -345,7 +329,7 @@ func (ps *peerStream) onBody(rec *wire.Record) error {
 			ps.named[id] = &pendingBody{ex: ex, resp: ownResponse(&rec.Response), since: ps.p.route.now()}
 		}
 		ps.sender.mu.Unlock()
-		wakeChan(ps.readyc)
+		wake(ps.readyc)
 		switch {
 		case isTwice && ex != nil:
 			ps.p.fail(ex, failure{code: wire.CodeInternal, isPeers: true, err: errors.New("a stream was named twice")})
@@ -408,7 +392,7 @@ func (b *frontBody) cancel() { b.s.Reset(codeCancel) }
 func (b *frontBody) open() bool {
 	ctx, cancel := context.WithTimeout(b.p.ctx, bodyWait)
 	defer cancel()
-	fields := append(b.ps.bulkTerms().fields(), pool.Field{Name: "h2tp-exchange", Value: strconv.FormatUint(uint64(b.id), 10)})
+	fields := append(bulkTerms(allCodecs).fields(), pool.Field{Name: "h2tp-exchange", Value: strconv.FormatUint(uint64(b.id), 10)})
 	s, err := b.p.client.Open(ctx, b.ps.header(pathBulk, fields...), nil)
 	if err != nil {
 		b.ex.isSafe = false

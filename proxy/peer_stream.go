@@ -79,7 +79,8 @@ func (ps *peerStream) deliver(ex *exchange) {
 	default:
 		before := ps.sizeLocked()
 		id := ps.wenc.AppendRequest(&ps.open, &ex.req)
-		ps.lastID, ex.peerID = id, id
+		ps.lastID = id
+		ex.peerID.Store(id)
 		ps.inflight.put(id, ex)
 		ps.appendedLocked(before)
 		ps.sender.mu.Unlock()
@@ -93,11 +94,12 @@ func (ps *peerStream) deliver(ex *exchange) {
 func (ps *peerStream) cancel(ex *exchange) bool {
 	ps.sender.mu.Lock()
 	defer ps.sender.mu.Unlock()
-	if ps.inflight.get(ex.peerID) != ex {
+	id := ex.peerID.Load()
+	if ps.inflight.get(id) != ex {
 		return false
 	}
-	ps.takeLocked(ex.peerID)
-	ps.cancelLocked(ex.peerID)
+	ps.takeLocked(id)
+	ps.cancelLocked(id)
 	ps.p.inflight.Add(-1)
 	return true
 }
@@ -297,7 +299,7 @@ func (ps *peerStream) Closed(err error) {
 	ps.p.forget(ps) // it may have been retired meanwhile
 	ps.stream.Close()
 	for _, ex := range all {
-		ps.p.fail(ex, failure{code: wire.CodeUpstream, isNotStarted: ex.peerID > sent, err: err})
+		ps.p.fail(ex, failure{code: wire.CodeUpstream, isNotStarted: ex.peerID.Load() > sent, err: err})
 	}
 }
 
@@ -308,7 +310,7 @@ func (ps *peerStream) sweep(now time.Duration) {
 	ps.sender.mu.Lock()
 	late := ps.inflight.takeAll(func(_ uint32, ex *exchange) bool { return now >= ex.deadline })
 	for _, ex := range late {
-		ps.cancelLocked(ex.peerID)
+		ps.cancelLocked(ex.peerID.Load())
 	}
 	if ps.isDraining && ps.inflight.n == 0 && !ps.isEnded {
 		ps.endLocked()

@@ -107,7 +107,7 @@ func (r *route) admit(ex *exchange) bool {
 	}
 	ex.isSafe = ex.req.BodyKind == wire.BodyNone && isSafeMethod(ex.req.Method)
 	if n := r.inflight.Add(1); r.cfg.MaxExchanges > 0 && n > int64(r.cfg.MaxExchanges) {
-		r.left(ex)
+		r.left()
 		r.stats.overloads.Add(1)
 		ex.sink.fail(ex, failure{code: wire.CodeOverload, isNotStarted: true, err: ErrOverloaded})
 		return false
@@ -126,8 +126,8 @@ func (r *route) send(ex *exchange, d destination) {
 	}
 }
 
-// left notes that ex is no longer in flight.
-func (r *route) left(*exchange) { r.inflight.Add(-1) }
+// left notes that an exchange is no longer in flight.
+func (r *route) left() { r.inflight.Add(-1) }
 
 // maxAttempts bounds the deliveries of one exchange, however often peers say
 // that they did not start it.

@@ -133,6 +133,11 @@ func checkShared(t *testing.T, e *Encoder, b *Batch, r *Request) {
 	for _, p := range [][]byte{r.Body, r.Target, r.Authority, r.Method} { // may well hold the same bytes
 		shared = bytes.ReplaceAll(shared, p, nil)
 	}
+	for _, f := range r.Fields { // so may a plain value and the framing behind it
+		if !isSecret(e, f) && len(f.Value) > 0 {
+			shared = bytes.ReplaceAll(shared, f.Value, []byte{0xff, 0xff})
+		}
+	}
 	for _, f := range r.Fields {
 		if isContentLength(f.Name) || !isSecret(e, f) || len(f.Value) < 8 {
 			continue

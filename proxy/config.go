@@ -30,7 +30,7 @@ type Limits struct {
 	// in bytes: 503 beyond, for requests and responses that need more. If zero, 256 MiB is used.
 	BodyMemory int
 	// MaxHead bounds a request's or response's head in bytes: 431 and 502
-	// beyond. If zero, 64 KiB is used.
+	// beyond. If zero, 64 KiB is used. A peer takes no larger heads than its own allows, 64 KiB at least.
 	MaxHead int
 	// Timeout bounds an exchange from the whole request to the whole response:
 	// 504 beyond, to within 100 ms. If zero, 60 s is used. If negative, there is
@@ -86,8 +86,8 @@ func (l *Limits) complete() error {
 		return fmt.Errorf("proxy: BatchLimit is %d; want 1 KiB to 1 MiB", l.BatchLimit)
 	case l.BodyMemory < 4<<20:
 		return fmt.Errorf("proxy: BodyMemory is %d; want at least 4 MiB", l.BodyMemory)
-	case l.MaxHead < 1<<10 || l.MaxHead > 1<<20:
-		return fmt.Errorf("proxy: MaxHead is %d; want 1 KiB to 1 MiB", l.MaxHead)
+	case l.MaxHead < 1<<10 || l.MaxHead > 128<<10: // a batch on a bulk stream has to hold it
+		return fmt.Errorf("proxy: MaxHead is %d; want 1 KiB to 128 KiB", l.MaxHead)
 	}
 	return nil
 }

@@ -27,8 +27,9 @@ var tolds = []told{
 	{"chunks and half of more", "", okHead + "Transfer-Encoding: chunked\n\n2\nok\n0\n\nHTTP/1.1 200 OK\nCont" + pause + "ent-Length: 5\n\nstray" + pause, "200 ok"},
 	{"a large body and half of more", "", okHead + "Content-Length: 200000\n\n" + largeBody + "HTTP/1.1 200 OK\nCont" + pause + "ent-Length: 5\n\nstray" + pause, "200 " + largeBody},
 
-	// Equal lengths may become one (RFC 9112 6.3).
-	{"a length twice", "", okHead + "Content-Length: 2\nContent-Length: 2\n\nok" + pause, "200 ok"},
+	{"a length twice", "", okHead + "Content-Length: 2\nContent-Length: 2\n\nok" + pause, "502 Bad Gateway"},
+	{"a length twice in a list", "", okHead + "Content-Length: 2, 2\n\nok" + pause, "502 Bad Gateway"},
+	{"a length and its like of zeros", "", okHead + "Content-Length: 2\ncontent-length: 02\n\nok" + pause, "502 Bad Gateway"},
 	{"two lengths", "", okHead + "Content-Length: 2\nContent-Length: 3\n\nok!" + pause, "502 Bad Gateway"},
 	{"two lengths in a list", "", okHead + "Content-Length: 2, 3\n\nok!" + pause, "502 Bad Gateway"},
 	{"a length with plus", "", okHead + "Content-Length: +2\n\nok" + pause, "502 Bad Gateway"},

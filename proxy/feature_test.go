@@ -526,6 +526,20 @@ func TestRequestLimits(t *testing.T) {
 	}
 }
 
+func TestHeadLimitMayBeRaisedAtBothEnds(t *testing.T) {
+	up := startUpstream(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Header.Get("Cookie")) })
+	limits := Limits{MaxHead: 128 << 10}
+	p := startPair(t, up, Config{Limits: limits}, Config{Limits: limits})
+	want := strings.Repeat("a=b; ", 24<<10) + "z=1"
+	for _, n := range []int{1, 100 << 10} { // in a batch, and on a stream
+		c := dialClient(t, p.addr)
+		c.send(fmt.Sprintf("GET / HTTP/1.1\r\nHost: x\r\nCookie: %s\r\nContent-Length: %d\r\n\r\n%s", want, n, strings.Repeat("b", n)))
+		if a := c.read("GET"); a.status != 200 || a.body != want {
+			t.Errorf("got %d and %d bytes; want the cookies of %d bytes", a.status, len(a.body), len(want))
+		}
+	}
+}
+
 func TestTargetLimit(t *testing.T) {
 	up := startUpstream(t, echoHandler)
 	p := startPair(t, up, Config{}, Config{})
@@ -681,10 +695,10 @@ func TestLimitsHoldOnTheHop(t *testing.T) {
 	}{
 		{body(limit), "200 ok"},
 		{body(limit + 1), "failed 6"},
-		{wire.Request{Fields: fields(wire.DefaultFields, 1)}, "200 ok"},
-		{wire.Request{Fields: fields(wire.DefaultFields+1, 1)}, "failed 10"},
-		{wire.Request{Fields: fields(60, 1024)}, "200 ok"},
-		{wire.Request{Fields: fields(64, 1024)}, "failed 10"},
+		{wire.Request{Fields: fields(wire.DefaultFields+addedFields, 1)}, "200 ok"},
+		{wire.Request{Fields: fields(wire.DefaultFields+addedFields+1, 1)}, "failed 10"},
+		{wire.Request{Fields: fields(64, 1023)}, "200 ok"},
+		{wire.Request{Fields: fields(65, 1024)}, "failed 10"},
 		{wire.Request{Target: []byte("/" + strings.Repeat("t", wire.DefaultTarget-1))}, "200 ok"},
 		{wire.Request{Target: []byte("/" + strings.Repeat("t", wire.DefaultTarget))}, "414 "},
 		{body(1), "200 ok"},

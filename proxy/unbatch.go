@@ -20,6 +20,12 @@ const (
 	codeCalm     pool.Code = 0xb
 )
 
+// What X-Forwarded-For, Via and Upgrade may add to a head.
+const (
+	addedFields = 8
+	addedBytes  = 1 << 10
+)
+
 // unbatcher is the other direction: it puts batches together from DATA payloads,
 // decodes them and hands out their records. It is owned by the connection's
 // reading goroutine.
@@ -77,7 +83,11 @@ func (u *unbatcher) releaseIdle() {
 func (u *unbatcher) init(hop *Hop, r *route, own, peer terms, onRecord func(*wire.Record) error) {
 	u.mem, u.route = hop.Memory, r
 	u.lastRecv.Store(int64(r.now()))
-	u.limits = wire.Limits{Batch: own.limits.Batch}
+	// More than a head may have, by what the ends on the way add: whether it is too large is the front's to say.
+	u.limits = wire.Limits{Batch: own.limits.Batch, Fields: wire.DefaultFields + addedFields, FieldBytes: wire.DefaultFieldBytes + addedBytes}
+	if r.cfg != nil && r.cfg.MaxHead > wire.DefaultFieldBytes {
+		u.limits.FieldBytes = r.cfg.MaxHead + addedBytes
+	}
 	u.window = own.limits.Window
 	u.wdec = wire.NewDecoder(own.limits.Dict(peer.limits), u.limits)
 	u.onRecord = onRecord

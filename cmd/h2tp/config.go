@@ -110,7 +110,7 @@ func (o *options) settings() []*setting {
 		{name: "max-body", arg: "SIZE", value: size(&o.MaxBody, 1, 1<<50, true), usage: "body of a request (413 beyond) and of a response (502 beyond); off is no bound"},
 		{name: "batch-limit", arg: "SIZE", value: size(&o.BatchLimit, 1<<10, 1<<20, false), usage: "largest body that travels in a batch; larger ones, and those of unknown length, are streamed"},
 		{name: "body-memory", arg: "SIZE", value: size(&o.BodyMemory, 4<<20, 1<<40, false), usage: "what each front or back holds of all messages together, beyond 8KiB each: 503 for those that need more"},
-		{name: "max-head", arg: "SIZE", value: size(&o.MaxHead, 1<<10, 1<<20, false), usage: "head of a request (431 beyond) and of a response (502 beyond)"},
+		{name: "max-head", arg: "SIZE", value: size(&o.MaxHead, 1<<10, 128<<10, false), usage: "head of a request (431 beyond) and of a response (502 beyond); over 64KiB, both ends need it"},
 		{name: "max-conns", arg: "N", value: count(&o.MaxConns, 1, many, true), needs: needsFront, usage: "connections of clients; one more is closed; off is no bound"},
 		{name: "max-upstream-conns", arg: "N", value: count(&o.MaxUpstreamConns, 1, many, false), needs: needsUpstream, usage: "connections to each upstream; more exchanges wait for one"},
 		{name: "timeout", arg: "DURATION", value: duration(&o.Timeout, 100*ms, longest, true), usage: "from the whole request to the whole response: 504 beyond, to within 100ms; off is no bound"},

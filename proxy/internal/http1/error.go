@@ -37,9 +37,8 @@ var (
 	errHosts     = &Error{400, "not exactly one Host"}
 	errAuthority = &Error{400, "malformed authority"}
 	errLength    = &Error{400, "malformed Content-Length"}
-	errLengths   = &Error{400, "differing Content-Length values"}
-	errCoding    = &Error{400, "malformed Transfer-Encoding"}
-	errUnknownTE = &Error{501, "unknown transfer coding"}
+	errLengths   = &Error{400, "more than one Content-Length"}
+	errCoding    = &Error{400, "Transfer-Encoding is not chunked, once"}
 	errCoding10  = &Error{400, "Transfer-Encoding in HTTP/1.0"}
 	errBoth      = &Error{400, "Transfer-Encoding beside Content-Length"}
 	errExpect    = &Error{417, "unknown expectation"}

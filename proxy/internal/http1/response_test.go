@@ -47,6 +47,8 @@ func TestResponseRefusals(t *testing.T) {
 		{"folded line", ok + "X: y\n z\n\n"},
 		{"control byte in a value", ok + "X: \x1b[0m\n\n"},
 		{"differing lengths", ok + "Content-Length: 5\nContent-Length: 6\n\n"},
+		{"equal lengths", ok + "Content-Length: 5\nContent-Length: 5\n\n"},
+		{"equal lengths in a list", ok + "Content-Length: 5, 5\n\n"},
 		{"coding and length", ok + "Transfer-Encoding: chunked\nContent-Length: 5\n\n"},
 		{"coding before chunked", ok + "Transfer-Encoding: gzip, chunked\n\n"},
 		{"coding in HTTP/1.0", "HTTP/1.0 200 OK\nTransfer-Encoding: chunked\n\n"},

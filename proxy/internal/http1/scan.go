@@ -163,26 +163,21 @@ func (s *scan) take(name, value []byte) *Error {
 	return nil
 }
 
-// contentLength keeps the first field, with one number and no leading zeros, and drops its
-// equals: lists of equal values may come from a sender that merged lines (RFC 9112 6.3).
+// contentLength takes one number, and drops its leading zeros. A length given twice, on two lines or as a list, is refused
+// even when it is the same: RFC 9112 6.3 lets a recipient take it, but one that reads only the first, or the
+// last, or joins them differently would then be fooled by who wrote it so.
 func (s *scan) contentLength(name, value []byte) *Error {
-	for {
-		number, rest := element(value)
-		n, digits := parseLength(number)
-		switch {
-		case n < 0:
-			return errLength
-		case s.length < 0:
-			s.length = n
-			s.fields = append(s.fields, Field{Name: name, Value: digits})
-		case n != s.length:
-			return errLengths
-		}
-		if rest == nil {
-			return nil
-		}
-		value = rest
+	number, rest := element(value)
+	n, digits := parseLength(number)
+	switch {
+	case n < 0:
+		return errLength
+	case rest != nil || s.length >= 0:
+		return errLengths
 	}
+	s.length = n
+	s.fields = append(s.fields, Field{Name: name, Value: digits})
+	return nil
 }
 
 // parseLength returns -1 for what is not a number of bytes, and the digits without leading zeros.
@@ -206,29 +201,19 @@ func parseLength(p []byte) (int64, []byte) {
 	return n, p
 }
 
-// transferEncoding accepts "chunked" alone. Codings that we do not know are 501; chunked twice, or
-// not last, leaves the end of the body unknown and is 400 (RFC 9112 6.1, 6.3).
+// transferEncoding accepts "chunked" alone. Everything else leaves the end of the body unknown to one who does not
+// know the coding. RFC 9112 6.1 would have 501 for that; 400 is what all ambiguities get.
 func (s *scan) transferEncoding(value []byte) *Error {
-	if s.codings++; s.codings > 1 {
+	s.codings++
+	switch {
+	case s.codings > 1:
 		return errCoding
-	}
-	if s.minor == 0 {
+	case s.minor == 0:
 		return errCoding10
-	}
-	if isFold(value, "chunked") {
-		return nil
-	}
-	if len(value) == 0 {
+	case !isFold(value, "chunked"):
 		return errCoding
 	}
-	for len(value) > 0 {
-		var member []byte
-		member, value = element(value)
-		if len(member) == 0 || isFold(member, "chunked") && len(value) > 0 {
-			return errCoding
-		}
-	}
-	return errUnknownTE
+	return nil
 }
 
 func (s *scan) connection(value []byte) *Error {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"math"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,9 +48,11 @@ type conn struct {
 	mu         sync.Mutex // guards all below
 	err        error      // why it is over
 	streams    map[uint32]*Stream
-	nextID     uint32 // client only
-	isDraining bool   // GOAWAY was sent or received: no new streams
-	goAwayID   uint32 // server: the last stream accepted before our GOAWAY
+	nextID     uint32     // client only
+	isDraining bool       // GOAWAY was sent or received: no new streams
+	goAwayID   uint32     // server: the last stream accepted before our GOAWAY
+	ended      [32]uint32 // the streams last ended whose peer may send nothing more
+	endedNext  int
 
 	out        []byte // frames for the socket, in order
 	spare      []byte // the buffer out takes turns with
@@ -313,8 +316,29 @@ func (c *conn) endStreamLocked(s *Stream, err error) (tell bool) {
 		close(s.donec)
 	}
 	delete(c.streams, s.id)
+	if s.isRecvEnd {
+		c.noteEndedLocked(s.id)
+	}
 	c.forgetWindowLocked(s)
 	tell = s.receiver != nil && !s.isTold
 	s.isTold = true
 	return tell
+}
+
+// noteEndedLocked remembers for a while that the peer ended a stream. What comes
+// on one that only this end has ended may have been on its way.
+func (c *conn) noteEndedLocked(id uint32) {
+	c.ended[c.endedNext] = id
+	c.endedNext = (c.endedNext + 1) % len(c.ended)
+}
+
+// lateLocked judges DATA, or trailers, on a stream that is no more.
+func (c *conn) lateLocked(id uint32) error {
+	switch {
+	case c.isIdleLocked(id):
+		return protocolError("frame on an idle stream")
+	case slices.Contains(c.ended[:], id):
+		return &ConnError{Code: http2.ErrCodeStreamClosed, Reason: "frame on a stream that its sender ended"}
+	}
+	return nil
 }

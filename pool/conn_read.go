@@ -97,6 +97,10 @@ func (c *conn) handle(f http2.Frame) error {
 		return c.onReset(f)
 	case *http2.GoAwayFrame:
 		return c.onGoAway(f)
+	case *http2.PriorityFrame:
+		if f.StreamDep == f.StreamID {
+			return protocolError("a stream depends on itself")
+		}
 	case *http2.PushPromiseFrame:
 		return protocolError("PUSH_PROMISE")
 	}
@@ -123,12 +127,9 @@ func (c *conn) onData(f *http2.DataFrame) error {
 	}
 	s := c.streams[f.StreamID]
 	if s == nil {
-		isIdle := c.isIdleLocked(f.StreamID)
+		err := c.lateLocked(f.StreamID)
 		c.mu.Unlock()
-		if isIdle {
-			return protocolError("DATA on an idle stream")
-		}
-		return nil // late, for a stream that has ended
+		return err
 	}
 	var code Code
 	switch {
@@ -186,7 +187,7 @@ func (c *conn) recvEnd(s *Stream) {
 	if tell {
 		s.isTold = true
 	}
-	isOver := s.isSendEnd
+	isOver := s.isSendEnd && s.text == ""
 	s.wakeReader()
 	c.mu.Unlock()
 	if tell {
@@ -209,6 +210,7 @@ func (c *conn) onHeaders(f *http2.MetaHeadersFrame) error {
 	c.mu.Lock()
 	s := c.streams[id]
 	isIdle := c.isIdleLocked(id)
+	late := c.lateLocked(id) // if s is nil
 	c.mu.Unlock()
 	switch {
 	case f.Truncated && s != nil:
@@ -227,8 +229,12 @@ func (c *conn) onHeaders(f *http2.MetaHeadersFrame) error {
 		return protocolError("HEADERS on an idle stream")
 	case !c.isClient && isIdle:
 		return c.onRequest(f)
-	case !c.isClient:
-		return &ConnError{Code: http2.ErrCodeStreamClosed, Reason: "HEADERS on a closed stream"}
+	case !c.isClient && f.PseudoValue("method") != "":
+		return &ConnError{Code: http2.ErrCodeStreamClosed, Reason: "request on a closed stream"}
+	case !c.isClient && !f.StreamEnded():
+		return protocolError("trailers that end nothing")
+	default: // trailers of a stream that this end has ended
+		return late
 	}
 	return nil
 }
@@ -347,9 +353,13 @@ func (c *conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
 	s.sendWindow += n
 	isOver := s.sendWindow > maxWindow
 	s.wakeSender()
+	isTold := s.text != "" && c.sendTextLocked(s)
 	c.mu.Unlock()
-	if isOver {
+	switch {
+	case isOver:
 		s.Reset(http2.ErrCodeFlowControl)
+	case isTold:
+		c.endStream(s, io.EOF)
 	}
 	return nil
 }
@@ -366,10 +376,19 @@ func (c *conn) onSettings(f *http2.SettingsFrame) error {
 	c.mu.Lock()
 	err := f.ForeachSetting(c.applySettingLocked)
 	c.out = appendSettingsAck(c.out)
+	var told []*Stream // refused ones whose text the windows now take
+	for _, s := range c.streams {
+		if s.text != "" && c.sendTextLocked(s) {
+			told = append(told, s)
+		}
+	}
 	c.kickLocked()
 	c.mu.Unlock()
 	if err != nil {
 		return err
+	}
+	for _, s := range told {
+		c.endStream(s, io.EOF)
 	}
 	if !c.sawSettings {
 		c.sawSettings = true
@@ -411,6 +430,7 @@ func (c *conn) onReset(f *http2.RSTStreamFrame) error {
 	c.mu.Lock()
 	s := c.streams[f.StreamID]
 	isIdle := c.isIdleLocked(f.StreamID)
+	c.noteEndedLocked(f.StreamID)
 	c.mu.Unlock()
 	switch {
 	case s != nil:

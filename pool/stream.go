@@ -53,7 +53,8 @@ type Stream struct {
 	isTold     bool     // receiver.Closed was or is being called
 	isSendEnd  bool
 	isRecvEnd  bool
-	isAnswered bool // server: a header section was sent
+	isAnswered bool   // server: a header section was sent
+	text       string // of a refusal: what waits for the window
 	sendWindow int64
 	window     int64 // the receive window's size
 	recvWindow int64
@@ -140,17 +141,9 @@ func (s *Stream) respond(h Header, text string, end bool) error {
 	encodeHeader(c.henc, &h)
 	c.out = appendHeaders(c.out, s.id, &c.hbuf, end && text == "", c.peerFrame)
 	if end {
-		// A text longer than the windows is cut; the status is what counts.
-		n := max(0, min(int64(len(text)), s.sendWindow, c.sendWindow, int64(c.peerFrame)))
-		if text != "" {
-			c.out = appendData(c.out, s.id, []byte(text[:n]), true)
-			s.sendWindow -= n
-			c.sendWindow -= n
-		}
 		s.isSendEnd = true
-		if !s.isRecvEnd { // RFC 9113 8.1: ask for no more of the request
-			c.out = appendReset(c.out, s.id, http2.ErrCodeNo)
-		}
+		s.text = text
+		end = c.sendTextLocked(s)
 	}
 	c.kickLocked()
 	c.mu.Unlock()
@@ -158,6 +151,26 @@ func (s *Stream) respond(h Header, text string, end bool) error {
 		c.endStream(s, io.EOF)
 	}
 	return nil
+}
+
+// sendTextLocked sends what the stream's window takes of a refusal's text and
+// reports whether the stream is so ended. What the connection's window does not
+// take is cut: the status is what counts.
+func (c *conn) sendTextLocked(s *Stream) bool {
+	for s.text != "" && s.sendWindow > 0 {
+		s.text = s.text[:min(int64(len(s.text)), max(0, c.sendWindow))]
+		n := min(int64(len(s.text)), s.sendWindow, int64(c.peerFrame))
+		p := s.text[:n]
+		s.text = s.text[n:]
+		c.out = appendData(c.out, s.id, []byte(p), s.text == "")
+		s.sendWindow -= n
+		c.sendWindow -= n
+	}
+	if s.text == "" && !s.isRecvEnd { // RFC 9113 8.1: ask for no more of the request
+		c.out = appendReset(c.out, s.id, http2.ErrCodeNo)
+	}
+	c.kickLocked()
+	return s.text == ""
 }
 
 // Write sends p within the windows of the stream and the connection, waiting

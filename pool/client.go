@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
+	"slices"
 	"sync"
-	"time"
+
+	"golang.org/x/net/http2"
 )
 
 // Client keeps HTTP/2 connections to one peer and opens streams on them. Its
@@ -18,17 +18,20 @@ type Client struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	wakec  chan struct{} // wakes dialLoop, capacity 1
+	roomc  chan struct{} // wakes one call of Open that waits, capacity 1
 
 	mu         sync.Mutex // guards all below
 	conns      []*conn
 	waiters    int           // calls of Open that wait for a connection
-	changedc   chan struct{} // closed and replaced when conns or their room change
+	changedc   chan struct{} // closed and replaced when conns change
 	dialErr    error         // why the last dial failed; nil after one that worked
 	isLost     bool          // the loss of the connection was logged
+	isYoung    bool          // a dial failed, or a connection was lost soon after its
 	isDraining bool
 	bytesIn    int64 // of connections that are gone
 	bytesOut   int64
 	dials      int64
+	errors     int64
 }
 
 // NewClient makes a Client and begins to dial at once.
@@ -37,16 +40,17 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, wakec: make(chan struct{}, 1), changedc: make(chan struct{})}
+	c := &Client{cfg: cfg, wakec: make(chan struct{}, 1), roomc: make(chan struct{}, 1), changedc: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.wg.Go(c.dialLoop)
 	return c, nil
 }
 
 // Open opens a stream and waits for the response's header section. While there
-// is no connection it waits for one until ctx ends, however many calls wait;
-// the error then tells why the last dial failed. A status other than 200 is a
-// [*StatusError]. ErrGoAway means that the peer did not process the stream.
+// is no connection with room it waits for one until ctx ends, however many calls
+// wait; the error then tells why the last dial failed. A status other than 200 is
+// a [*StatusError]. An error that is [ErrNotStarted] means that the peer did not
+// process the stream; without a Receiver, Open itself tries again after a GOAWAY.
 func (c *Client) Open(ctx context.Context, h Header, r Receiver) (*Stream, error) {
 	if h.Method == "" {
 		h.Method = "POST"
@@ -57,28 +61,29 @@ func (c *Client) Open(ctx context.Context, h Header, r Receiver) (*Stream, error
 	if h.Scheme = "https"; c.cfg.Cleartext {
 		h.Scheme = "http"
 	}
-	s, err := c.open(ctx, &h, r)
-	if err != nil {
-		return nil, err
+	for {
+		s, err := c.open(ctx, &h, r)
+		if err != nil {
+			return nil, err
+		}
+		err = s.awaitHeader(ctx)
+		switch {
+		case err == nil && s.header.Status != 200:
+			err = &StatusError{Status: s.header.Status, Header: s.header}
+			s.reset(http2.ErrCodeCancel, err)
+			return nil, err
+		case err == nil:
+			return s, nil
+		case r != nil || !errors.Is(err, ErrGoAway):
+			return nil, err
+		}
 	}
-	if err := s.awaitHeader(ctx); err != nil {
-		return nil, err
-	}
-	if s.header.Status != 200 {
-		err := &StatusError{Status: s.header.Status, Header: s.header}
-		s.reset(0x8, err)
-		return nil, err
-	}
-	return s, nil
 }
 
+// open opens a stream on a connection, for which it may have to wait.
 func (c *Client) open(ctx context.Context, h *Header, r Receiver) (*Stream, error) {
 	c.mu.Lock()
-	c.waiters++
-	defer func() {
-		c.waiters--
-		c.mu.Unlock()
-	}()
+	defer c.mu.Unlock()
 	for {
 		if c.isDraining || c.ctx.Err() != nil {
 			return nil, ErrClosed
@@ -86,212 +91,52 @@ func (c *Client) open(ctx context.Context, h *Header, r Receiver) (*Stream, erro
 		if best := c.pickLocked(); best != nil {
 			c.mu.Unlock()
 			s, err := best.open(h, r)
+			if err == nil {
+				c.cfg.Trace.opened(s)
+			}
 			c.mu.Lock()
 			if err == nil {
+				c.passLocked()
 				return s, nil
 			}
 			continue
 		}
-		changedc := c.changedc
-		c.mu.Unlock()
-		wake(c.wakec)
-		select {
-		case <-changedc:
-		case <-ctx.Done():
-		case <-c.ctx.Done():
-		}
-		c.mu.Lock()
-		if ctx.Err() != nil {
-			if c.dialErr != nil {
-				return nil, fmt.Errorf("%w (%w)", c.dialErr, context.Cause(ctx))
-			}
-			return nil, fmt.Errorf("no connection to %s: %w", c.cfg.Addr, context.Cause(ctx))
+		if err := c.waitLocked(ctx); err != nil {
+			return nil, err
 		}
 	}
 }
 
-// pickLocked returns the connection with room that has the fewest streams.
-func (c *Client) pickLocked() *conn {
-	var best *conn
-	least := 0
-	for _, cn := range c.conns {
-		if ok, n := cn.hasRoom(); ok && (best == nil || n < least) {
-			best, least = cn, n
-		}
-	}
-	return best
-}
-
-// steadyAfter is how long a connection must have lived for its loss to be
-// followed by a dial at once; one that dies young counts as a failed dial.
-const steadyAfter = 2 * time.Second
-
-// extraConns bounds the connections above Conns that are opened when the peer's
-// limit of streams is reached on all others.
-const extraConns = 8
-
-// dialLoop keeps the configured number of connections, one dial at a time.
-func (c *Client) dialLoop() {
-	var backoff time.Duration
-	var up time.Time // when the last dial worked
-	for c.ctx.Err() == nil {
-		if !c.isShort() {
-			select {
-			case <-c.wakec:
-			case <-c.ctx.Done():
-			}
-			continue
-		}
-		if !up.IsZero() && time.Since(up) >= steadyAfter {
-			backoff = 0
-		}
-		if backoff > 0 && !c.sleep(backoff) {
-			return
-		}
-		err := c.dial()
-		if err == nil {
-			up = time.Now()
-		}
-		c.mu.Lock()
-		if c.ctx.Err() == nil {
-			if err != nil && c.dialErr == nil && !c.isLost {
-				c.cfg.Logger.Warn("no connection", "peer", c.cfg.Addr, "err", err)
-			}
-			if err == nil {
-				c.isLost = false
-				c.cfg.Logger.Info("connected", "peer", c.cfg.Addr)
-			}
-			c.dialErr = err
-			c.broadcastLocked()
-		}
-		c.mu.Unlock()
-		backoff = min(max(2*backoff, c.cfg.BackoffMin), c.cfg.BackoffIdle)
-	}
-}
-
-// isShort reports whether a connection is missing.
-func (c *Client) isShort() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	live := 0
-	for _, cn := range c.conns {
-		if ok, _ := cn.hasRoom(); ok {
-			live++
-		}
-	}
-	return live < c.cfg.Conns && len(c.conns) < c.cfg.Conns+extraConns && !c.isDraining
-}
-
-// sleep waits out a back-off; one that began while nobody waited for a
-// connection is cut to BackoffMax when somebody does.
-func (c *Client) sleep(backoff time.Duration) bool {
-	jitter := func(d time.Duration) time.Duration { return d*3/4 + rand.N(d/2+1) }
-	began := time.Now()
-	long, short := jitter(backoff), jitter(min(backoff, c.cfg.BackoffMax))
-	for {
-		c.mu.Lock()
-		d := long
-		if c.waiters > 0 {
-			d = min(short, long)
-		}
-		c.mu.Unlock()
-		d -= time.Since(began)
-		if d <= 0 {
-			return true
-		}
-		timer := time.NewTimer(d)
-		select {
-		case <-timer.C:
-		case <-c.wakec:
-		case <-c.ctx.Done():
-		}
-		timer.Stop()
-		if c.ctx.Err() != nil {
-			return false
-		}
-	}
-}
-
-// dial makes one connection and starts it; it is usable when dial returns nil.
-func (c *Client) dial() error {
-	ctx, cancel := context.WithTimeout(c.ctx, c.cfg.DialTimeout)
-	defer cancel()
-	c.mu.Lock()
-	c.dials++
+// waitLocked waits, without the lock, until a connection may have room.
+func (c *Client) waitLocked(ctx context.Context) error {
+	c.waiters++
+	changedc := c.changedc
 	c.mu.Unlock()
-	nc, err := c.cfg.Dial(ctx)
-	if err != nil {
-		if _, isNamed := errors.AsType[*net.OpError](err); isNamed {
-			return err
-		}
-		return fmt.Errorf("dial %s: %w", c.cfg.Addr, err)
-	}
-	tc, state, err := handshake(ctx, nc, true, &c.cfg.Common)
-	if err != nil {
-		nc.Close()
-		return fmt.Errorf("dial %s: %w", c.cfg.Addr, err)
-	}
-	cn := newConn(tc, true, &c.cfg.Common)
-	cn.tlsState = state
-	cn.onChange = c.connChanged
-	c.wg.Go(func() { c.runConn(cn) })
-	select {
-	case <-cn.readyc:
-	case <-cn.donec:
-	case <-ctx.Done():
-		cn.close(fmt.Errorf("no SETTINGS: %w", ctx.Err()))
-	}
-	cn.mu.Lock()
-	err = cn.err
-	cn.mu.Unlock()
-	if err != nil {
-		return fmt.Errorf("dial %s: %w", c.cfg.Addr, err)
-	}
-	c.mu.Lock()
-	c.conns = append(c.conns, cn)
-	isClosed := c.isDraining
-	c.mu.Unlock()
-	if isClosed {
-		cn.close(ErrClosed)
-	}
-	return nil
-}
-
-// runConn serves cn and removes it when it is over.
-func (c *Client) runConn(cn *conn) {
-	err := cn.run()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.bytesIn += cn.bytesIn.Load()
-	c.bytesOut += cn.bytesOut.Load()
-	for i, x := range c.conns {
-		if x == cn {
-			c.conns = append(c.conns[:i], c.conns[i+1:]...)
-			if c.ctx.Err() == nil && !c.isDraining && !errors.Is(err, ErrGoAway) && !errors.Is(err, ErrClosed) {
-				c.isLost = true
-				c.cfg.Logger.Warn("connection lost", "peer", c.cfg.Addr, "err", err)
-			}
-			break
-		}
-	}
-	c.broadcastLocked()
-}
-
-// connChanged is called without a connection's lock held.
-func (c *Client) connChanged() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.waiters > 0 {
-		c.broadcastLocked()
-	} else {
-		wake(c.wakec)
-	}
-}
-
-func (c *Client) broadcastLocked() {
-	close(c.changedc)
-	c.changedc = make(chan struct{})
 	wake(c.wakec)
+	select {
+	case <-changedc:
+	case <-c.roomc:
+	case <-ctx.Done():
+	case <-c.ctx.Done():
+	}
+	c.mu.Lock()
+	c.waiters--
+	if ctx.Err() == nil {
+		return nil
+	}
+	c.passLocked()
+	if c.dialErr != nil {
+		return fmt.Errorf("%w (%w)", c.dialErr, context.Cause(ctx))
+	}
+	return fmt.Errorf("no connection to %s: %w", c.cfg.Addr, context.Cause(ctx))
+}
+
+// passLocked lets another call that waits look for room, of which there may be
+// more than one stream's.
+func (c *Client) passLocked() {
+	if c.waiters > 0 {
+		wake(c.roomc)
+	}
 }
 
 // Err returns why the last dial failed, nil when it did not.
@@ -301,12 +146,36 @@ func (c *Client) Err() error {
 	return c.dialErr
 }
 
+// ResetErrors sets [Stats.Errors] to zero and returns what it was.
+func (c *Client) ResetErrors() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.errors
+	c.errors = 0
+	return n
+}
+
+// Flush replaces all connections: those without a stream are closed, the others
+// when their last stream has ended, and new streams are opened on new ones, as
+// after a change of certificates or of what Resolve tells. It does not wait.
+func (c *Client) Flush() {
+	c.mu.Lock()
+	conns := slices.Clone(c.conns)
+	for _, cn := range conns {
+		cn.isLost = true // as far as the back-off is concerned, it is not
+	}
+	c.mu.Unlock()
+	for _, cn := range conns {
+		cn.drain()
+	}
+}
+
 // Shutdown opens no more streams, waits until those that are open have ended or
 // ctx ends, and closes.
 func (c *Client) Shutdown(ctx context.Context) error {
 	c.mu.Lock()
 	c.isDraining = true
-	conns := append([]*conn(nil), c.conns...)
+	conns := slices.Clone(c.conns)
 	c.broadcastLocked()
 	c.mu.Unlock()
 	for _, cn := range conns {
@@ -328,42 +197,11 @@ func (c *Client) Close() error {
 	c.mu.Lock()
 	c.isDraining = true
 	c.cancel()
-	conns := append([]*conn(nil), c.conns...)
+	conns := slices.Clone(c.conns)
 	c.mu.Unlock()
 	for _, cn := range conns {
 		cn.close(ErrClosed)
 	}
 	c.wg.Wait()
 	return nil
-}
-
-// Stats are counts of a [Client] or [Server] since it was made.
-type Stats struct {
-	// Conns and Streams are open now.
-	Conns, Streams int
-	// Dials were begun, those that failed included.
-	Dials int64
-	// BytesIn and BytesOut are HTTP/2 frames read and written, without TLS.
-	BytesIn, BytesOut int64
-}
-
-func (st *Stats) add(cn *conn) {
-	cn.mu.Lock()
-	st.Streams += len(cn.streams)
-	cn.mu.Unlock()
-	st.Conns++
-	st.BytesIn += cn.bytesIn.Load()
-	st.BytesOut += cn.bytesOut.Load()
-}
-
-// Stats returns the counts.
-func (c *Client) Stats() Stats {
-	c.mu.Lock()
-	conns := append([]*conn(nil), c.conns...)
-	st := Stats{Dials: c.dials, BytesIn: c.bytesIn, BytesOut: c.bytesOut}
-	c.mu.Unlock()
-	for _, cn := range conns {
-		st.add(cn)
-	}
-	return st
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 )
 
@@ -68,6 +69,9 @@ type Common struct {
 	// Windows bounds the windows of all streams read by blocking calls. If nil,
 	// one of 64 MiB is made.
 	Windows *Windows
+	// Trace is told of connections and streams as they come and go. If nil, or where
+	// its functions are, nothing is called.
+	Trace *Trace
 	// Logger takes a line for each connection lost. If nil, none is written.
 	Logger *slog.Logger
 }
@@ -106,16 +110,28 @@ func setDefault[T int | time.Duration](v *T, d T) {
 // ClientConfig configures a [Client].
 type ClientConfig struct {
 	Common
-	// Addr is the peer's host and port, dialled over TCP when Dial is nil and
-	// named in errors and logs.
+	// Addr is the peer's host and port: the name that TLS verifies, that streams
+	// carry as :authority and that errors and logs have; and what is dialled, unless
+	// Resolve says otherwise. Required.
 	Addr string
-	// Dial makes one connection; the context ends at DialTimeout. If nil, TCP to
-	// Addr is used.
-	Dial func(ctx context.Context) (net.Conn, error)
+	// Resolve tells the address to dial, host and port, once for each dial: from
+	// discovery, or one of several in turn ([Rotate]). The context ends at
+	// DialTimeout. If nil, Addr is used.
+	Resolve func(ctx context.Context) (addr string, err error)
+	// Dial makes one connection; network is "tcp". The context ends at DialTimeout.
+	// If nil, net.Dialer's DialContext is used.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// DialTimeout bounds one dial, TLS and prefaces included. If zero, 5 s is used.
 	DialTimeout time.Duration
 	// Conns is the number of connections kept. If zero, 1 is used.
 	Conns int
+	// MaxConns bounds the connections: those above Conns are opened while the peer
+	// takes no more streams on the others, and include those that drain. If zero,
+	// Conns + 8 is used.
+	MaxConns int
+	// IdleTimeout is how long a connection above Conns stays open without a stream.
+	// If zero, 30 s is used. If negative, it stays.
+	IdleTimeout time.Duration
 	// BackoffMin is the wait after the first failed dial; it doubles with each
 	// further one, and each wait is jittered by +-25 %. If zero, 50 ms is used.
 	BackoffMin time.Duration
@@ -140,18 +156,37 @@ func (c ClientConfig) withDefaults() (ClientConfig, error) {
 		}
 		c.TLS.ServerName = host
 	}
+	if c.Resolve == nil {
+		c.Resolve = Rotate(c.Addr)
+	}
 	if c.Dial == nil {
-		addr := c.Addr
-		c.Dial = func(ctx context.Context) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "tcp", addr)
-		}
+		c.Dial = new(net.Dialer).DialContext
 	}
 	setDefault(&c.DialTimeout, 5*time.Second)
 	setDefault(&c.Conns, 1)
+	setDefault(&c.MaxConns, c.Conns+8)
+	setDefault(&c.IdleTimeout, 30*time.Second)
 	setDefault(&c.BackoffMin, 50*time.Millisecond)
 	setDefault(&c.BackoffMax, 500*time.Millisecond)
 	setDefault(&c.BackoffIdle, 5*time.Second)
+	switch {
+	case c.Conns < 0:
+		return c, errors.New("pool: Conns is negative")
+	case c.MaxConns < c.Conns:
+		return c, errors.New("pool: MaxConns is less than Conns")
+	}
 	return c, nil
+}
+
+// Rotate returns a [ClientConfig.Resolve] that tells one address after the other.
+func Rotate(addrs ...string) func(context.Context) (string, error) {
+	var next atomic.Uint64
+	return func(context.Context) (string, error) {
+		if len(addrs) == 0 {
+			return "", errors.New("no address")
+		}
+		return addrs[(next.Add(1)-1)%uint64(len(addrs))], nil
+	}
 }
 
 // ServerConfig configures a [Server].

@@ -26,6 +26,7 @@ import (
 type conn struct {
 	// Immutable.
 	nc       net.Conn
+	addr     string // the peer's, for Trace
 	tlsState *tls.ConnectionState
 	isClient bool
 	cfg      *Common
@@ -45,8 +46,11 @@ type conn struct {
 	lastRead atomic.Int64 // when a frame was last read, nanoseconds since start
 	start    time.Time
 
-	mu         sync.Mutex // guards all below
-	err        error      // why it is over
+	isLost bool // guarded by Client.mu: its loss was noted
+
+	mu         sync.Mutex    // guards all below
+	idleSince  time.Duration // since start: when the last stream ended
+	err        error         // why it is over
 	streams    map[uint32]*Stream
 	nextID     uint32     // client only
 	isDraining bool       // GOAWAY was sent or received: no new streams
@@ -205,6 +209,7 @@ func (c *conn) drain() {
 	if isIdle {
 		c.closeSoon()
 	}
+	c.changed()
 }
 
 // closeSoon closes once what is in out has been written.
@@ -271,6 +276,23 @@ func (c *conn) hasRoom() (bool, int) {
 	return c.err == nil && !c.isDraining && uint32(len(c.streams)) < c.peerStreams && c.nextID < 1<<31-1, len(c.streams)
 }
 
+// isUsable reports whether streams may be opened, now or when others have ended.
+func (c *conn) isUsable() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err == nil && !c.isDraining && c.nextID < 1<<31-1
+}
+
+// idleFor returns for how long there has been no stream.
+func (c *conn) idleFor() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.streams) > 0 {
+		return 0
+	}
+	return time.Since(c.start) - c.idleSince
+}
+
 // open sends the header section that opens a stream.
 func (c *conn) open(h *Header, r Receiver) (*Stream, error) {
 	c.mu.Lock()
@@ -296,15 +318,20 @@ func (c *conn) open(h *Header, r Receiver) (*Stream, error) {
 // endStream removes s and tells its owner why; nil-safe to call twice.
 func (c *conn) endStream(s *Stream, err error) {
 	c.mu.Lock()
+	isFirst := s.err == nil
+	isFull := uint32(len(c.streams)) >= c.peerStreams
 	tell := c.endStreamLocked(s, err)
 	isIdle := c.isDraining && len(c.streams) == 0
 	c.mu.Unlock()
+	if isFirst {
+		c.cfg.Trace.closed(s, err)
+	}
 	if tell {
 		s.receiver.Closed(err)
 	}
 	if isIdle {
 		c.closeSoon()
-	} else {
+	} else if isFull {
 		c.changed()
 	}
 }
@@ -318,6 +345,9 @@ func (c *conn) endStreamLocked(s *Stream, err error) (tell bool) {
 	delete(c.streams, s.id)
 	if s.isRecvEnd {
 		c.noteEndedLocked(s.id)
+	}
+	if len(c.streams) == 0 && c.isClient {
+		c.idleSince = time.Since(c.start)
 	}
 	c.forgetWindowLocked(s)
 	tell = s.receiver != nil && !s.isTold

@@ -68,8 +68,11 @@ func (c *conn) readError(err error) error {
 		}
 		return &ConnError{Code: Code(ce), Reason: reason}
 	}
-	if errors.Is(err, http2.ErrFrameTooLarge) {
+	switch {
+	case errors.Is(err, http2.ErrFrameTooLarge):
 		return &ConnError{Code: http2.ErrCodeFrameSize, Reason: "frame too large"}
+	case errors.Is(err, io.EOF): // io.EOF is the proper end of a stream, and must mean no other
+		return io.ErrUnexpectedEOF
 	}
 	return err
 }
@@ -298,6 +301,7 @@ func (c *conn) onRequest(f *http2.MetaHeadersFrame) error {
 	s.isRecvEnd = f.StreamEnded()
 	c.streams[id] = s
 	c.mu.Unlock()
+	c.cfg.Trace.opened(s)
 	c.accept(s)
 	c.mu.Lock()
 	c.widenLocked(s)
@@ -434,6 +438,7 @@ func (c *conn) onReset(f *http2.RSTStreamFrame) error {
 	c.mu.Unlock()
 	switch {
 	case s != nil:
+		c.cfg.Trace.reset(s, f.ErrCode, false)
 		c.endStream(s, &ResetError{Code: f.ErrCode})
 	case isIdle:
 		return protocolError("RST_STREAM on an idle stream")
@@ -442,9 +447,6 @@ func (c *conn) onReset(f *http2.RSTStreamFrame) error {
 }
 
 func (c *conn) onGoAway(f *http2.GoAwayFrame) error {
-	if f.ErrCode != http2.ErrCodeNo {
-		return &ConnError{Code: f.ErrCode, Reason: string(f.DebugData()), Peer: true}
-	}
 	var lost []*Stream
 	c.mu.Lock()
 	c.isDraining = true
@@ -457,6 +459,9 @@ func (c *conn) onGoAway(f *http2.GoAwayFrame) error {
 	c.mu.Unlock()
 	for _, s := range lost {
 		c.endStream(s, ErrGoAway)
+	}
+	if f.ErrCode != http2.ErrCodeNo {
+		return &ConnError{Code: f.ErrCode, Reason: string(f.DebugData()), Peer: true}
 	}
 	if isIdle {
 		c.close(ErrGoAway)

@@ -13,9 +13,13 @@ var (
 	// ErrPingTimeout says that a peer was silent after a PING for longer than
 	// PingTimeout, or took nothing from its socket for as long.
 	ErrPingTimeout = errors.New("pool: peer does not answer")
+	// ErrNotStarted says that the peer did not process the stream: whatever it was to
+	// do can be done again, elsewhere or later. ErrGoAway is one, and so is a
+	// [*ResetError] of the peer's with REFUSED_STREAM.
+	ErrNotStarted = errors.New("pool: not started")
 	// ErrGoAway says that the peer is draining the connection and did not
-	// process the stream, which may be opened again elsewhere.
-	ErrGoAway = errors.New("pool: peer is going away")
+	// process the stream.
+	ErrGoAway = fmt.Errorf("%w: peer is going away", ErrNotStarted)
 )
 
 // Code is an HTTP/2 error code, RFC 9113 section 7.
@@ -34,6 +38,11 @@ func (e *ResetError) Error() string {
 		who = "this end"
 	}
 	return fmt.Sprintf("pool: stream reset by %s: %v", who, e.Code)
+}
+
+// Is makes a stream that the peer refused an ErrNotStarted, RFC 9113 8.7.
+func (e *ResetError) Is(target error) bool {
+	return target == ErrNotStarted && !e.Local && e.Code == http2.ErrCodeRefusedStream
 }
 
 // ConnError is the peer's violation of HTTP/2 that closed the connection, as

@@ -308,7 +308,7 @@ func (l *pipeListener) Accept() (net.Conn, error) {
 }
 func (l *pipeListener) Close() error   { l.once.Do(func() { close(l.donec) }); return nil }
 func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "pipe"} }
-func (l *pipeListener) dial(context.Context) (net.Conn, error) {
+func (l *pipeListener) dial(context.Context, string, string) (net.Conn, error) {
 	a, b := net.Pipe()
 	select {
 	case l.connc <- b:
@@ -326,7 +326,7 @@ func TestDeadPeerIsFoundByPing(t *testing.T) {
 			b.Write(appendSettings(nil))
 			io.Copy(io.Discard, b)
 		}()
-		cl, err := NewClient(ClientConfig{Common: Common{Cleartext: true}, Addr: "x", Dial: func(ctx context.Context) (net.Conn, error) {
+		cl, err := NewClient(ClientConfig{Common: Common{Cleartext: true}, Addr: "x", Dial: func(context.Context, string, string) (net.Conn, error) {
 			if a == nil {
 				return nil, errors.New("refused")
 			}
@@ -396,7 +396,7 @@ func TestBackoffDoublesAndHurriesForWaiters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var at []time.Time
-		cl, _ := NewClient(ClientConfig{Common: Common{Cleartext: true}, Addr: "x", Dial: func(context.Context) (net.Conn, error) {
+		cl, _ := NewClient(ClientConfig{Common: Common{Cleartext: true}, Addr: "x", Dial: func(context.Context, string, string) (net.Conn, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			at = append(at, time.Now())

@@ -113,11 +113,13 @@ func (s *Server) pause(d time.Duration) bool {
 }
 
 func (s *Server) serveConn(nc net.Conn) {
+	began, addr := time.Now(), nc.RemoteAddr().String()
 	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.HandshakeTimeout)
 	tc, state, err := handshake(ctx, nc, false, &s.cfg.Common)
 	cancel()
+	s.cfg.Trace.connected(addr, began, err)
 	if err != nil {
-		s.cfg.Logger.Info("handshake failed", "addr", nc.RemoteAddr().String(), "err", err)
+		s.cfg.Logger.Info("handshake failed", "addr", addr, "err", err)
 		nc.Close()
 		s.mu.Lock()
 		delete(s.pending, nc)
@@ -126,6 +128,7 @@ func (s *Server) serveConn(nc net.Conn) {
 		return
 	}
 	c := newConn(tc, false, &s.cfg.Common)
+	c.addr = addr
 	c.tlsState = state
 	c.accept = s.cfg.Accept
 	s.mu.Lock()
@@ -140,7 +143,8 @@ func (s *Server) serveConn(nc net.Conn) {
 	timer := time.AfterFunc(s.cfg.HandshakeTimeout, c.closeUnready)
 	err = c.run()
 	timer.Stop()
-	s.cfg.Logger.Debug("connection ended", "addr", nc.RemoteAddr().String(), "err", err)
+	s.cfg.Trace.disconnected(addr, err)
+	s.cfg.Logger.Debug("connection ended", "addr", addr, "err", err)
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.bytesIn += c.bytesIn.Load()

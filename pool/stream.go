@@ -307,11 +307,15 @@ func (s *Stream) Reset(code Code) { s.reset(code, &ResetError{Code: code, Local:
 func (s *Stream) reset(code Code, err error) {
 	c := s.c
 	c.mu.Lock()
-	if s.err == nil && c.err == nil {
+	isReset := s.err == nil && c.err == nil
+	if isReset {
 		c.out = appendReset(c.out, s.id, code)
 		c.kickLocked()
 	}
 	c.mu.Unlock()
+	if isReset {
+		c.cfg.Trace.reset(s, code, true)
+	}
 	c.endStream(s, err)
 }
 

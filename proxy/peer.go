@@ -54,7 +54,7 @@ func newPeer(r *route, cfg *Config, end endpoint) (*peer, error) {
 		Addr:        end.addr,
 		Conns:       cfg.Conns,
 		DialTimeout: cfg.ConnectTimeout,
-		Dial: func(ctx context.Context) (net.Conn, error) {
+		Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return dialRaw(ctx, cfg, end)
 		},
 	}

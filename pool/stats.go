@@ -1,0 +1,36 @@
+package pool
+
+import "slices"
+
+// Stats are counts of a [Client] or [Server] since it was made.
+type Stats struct {
+	// Conns and Streams are open now.
+	Conns, Streams int
+	// Dials were begun, those that failed included.
+	Dials int64
+	// Errors are dials that failed and connections that were lost, since ResetErrors.
+	Errors int64
+	// BytesIn and BytesOut are HTTP/2 frames read and written, without TLS.
+	BytesIn, BytesOut int64
+}
+
+func (st *Stats) add(cn *conn) {
+	cn.mu.Lock()
+	st.Streams += len(cn.streams)
+	cn.mu.Unlock()
+	st.Conns++
+	st.BytesIn += cn.bytesIn.Load()
+	st.BytesOut += cn.bytesOut.Load()
+}
+
+// Stats returns the counts.
+func (c *Client) Stats() Stats {
+	c.mu.Lock()
+	conns := slices.Clone(c.conns)
+	st := Stats{Dials: c.dials, Errors: c.errors, BytesIn: c.bytesIn, BytesOut: c.bytesOut}
+	c.mu.Unlock()
+	for _, cn := range conns {
+		st.add(cn)
+	}
+	return st
+}

@@ -50,12 +50,6 @@ func (t *Trace) opened(s *Stream) {
 	}
 }
 
-func (t *Trace) taken(s *Stream, id uint32) {
-	if t != nil && t.Taken != nil {
-		t.Taken(s, id)
-	}
-}
-
 func (t *Trace) reset(s *Stream, code Code, isLocal bool) {
 	if t != nil && t.Reset != nil {
 		t.Reset(s, &ResetError{Code: code, Local: isLocal})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"time"
 )
@@ -46,10 +47,14 @@ const (
 
 // Common holds what both ends of a connection are configured with.
 type Common struct {
-	// TLS is the configuration of the handshake; ALPN "h2" is required of the
-	// peer. Required unless Cleartext is set.
+	// TLS is the configuration of the handshake, in version 1.3 unless MinVersion says
+	// less; ALPN "h2" is required of the peer. A client verifies the peer: if TLS is
+	// nil by the system's authorities, and always unless TLS.InsecureSkipVerify, which
+	// is for development, says otherwise. A server needs TLS or Cleartext. For mutual
+	// TLS see crypto/tls: ClientCAs and ClientAuth there, Certificates here.
 	TLS *tls.Config
-	// Cleartext speaks HTTP/2 with prior knowledge over plain connections.
+	// Cleartext speaks HTTP/2 with prior knowledge over plain connections; TLS must be
+	// nil.
 	Cleartext bool
 	// HandshakeTimeout bounds TLS and the exchange of prefaces. If zero, 10 s is used.
 	HandshakeTimeout time.Duration
@@ -77,15 +82,15 @@ type Common struct {
 }
 
 func (c *Common) complete() error {
-	if c.TLS == nil && !c.Cleartext {
-		return errors.New("pool: TLS is nil and Cleartext is not set")
-	}
 	if c.TLS != nil && c.Cleartext {
 		return errors.New("pool: TLS and Cleartext are both set")
 	}
 	if c.TLS != nil {
 		c.TLS = c.TLS.Clone()
 		c.TLS.NextProtos = []string{"h2"}
+		if c.TLS.MinVersion == 0 {
+			c.TLS.MinVersion = tls.VersionTLS13
+		}
 	}
 	setDefault(&c.HandshakeTimeout, 10*time.Second)
 	setDefault(&c.PingPeriod, 15*time.Second)
@@ -143,6 +148,9 @@ type ClientConfig struct {
 }
 
 func (c ClientConfig) withDefaults() (ClientConfig, error) {
+	if c.TLS == nil && !c.Cleartext {
+		c.TLS = new(tls.Config)
+	}
 	if err := c.complete(); err != nil {
 		return c, err
 	}
@@ -195,8 +203,17 @@ type ServerConfig struct {
 	// Accept is called with each stream a peer opens, on the connection's
 	// reading goroutine: it must not block. It answers with [Stream.Respond] or
 	// [Stream.Refuse], now or later, and sets a [Receiver] before it returns if
-	// the stream is to have one. Required.
+	// the stream is to have one. If nil, streams wait for [Server.Accept].
 	Accept func(*Stream)
+	// Backlog bounds the streams that wait for [Server.Accept]; one more is reset with
+	// REFUSED_STREAM, which is ErrNotStarted to the peer. If zero, 128 is used.
+	Backlog int
+	// Allow are the addresses that may connect; the others' connections are closed
+	// before TLS. If empty, all may. A prefix is of IPv4 or IPv6; an IPv4 address
+	// that comes mapped into IPv6 is IPv4.
+	Allow []netip.Prefix
+	// Deny are addresses that may not connect, also of those that Allow has.
+	Deny []netip.Prefix
 	// MaxConns bounds the connections served at once; above it new ones are
 	// closed. If zero, 4096 is used. If negative, there is no bound.
 	MaxConns int
@@ -206,9 +223,14 @@ func (c ServerConfig) withDefaults() (ServerConfig, error) {
 	if err := c.complete(); err != nil {
 		return c, err
 	}
-	if c.Accept == nil {
-		return c, errors.New("pool: Accept is nil")
+	switch {
+	case c.TLS == nil && !c.Cleartext:
+		return c, errors.New("pool: TLS is nil and Cleartext is not set")
+	case c.Backlog < 0:
+		return c, errors.New("pool: Backlog is negative")
 	}
+	setDefault(&c.Backlog, 128)
+	c.Allow, c.Deny = plainPrefixes(c.Allow), plainPrefixes(c.Deny)
 	setDefault(&c.MaxConns, 4096)
 	return c, nil
 }

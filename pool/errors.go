@@ -3,13 +3,15 @@ package pool
 import (
 	"errors"
 	"fmt"
+	"net"
 
 	"golang.org/x/net/http2"
 )
 
 var (
-	// ErrClosed says that this end closed the client, server, connection or stream.
-	ErrClosed = errors.New("pool: closed")
+	// ErrClosed says that this end closed the client, server, connection or stream. It
+	// is a net.ErrClosed.
+	ErrClosed = fmt.Errorf("pool: closed: %w", net.ErrClosed)
 	// ErrPingTimeout says that a peer was silent after a PING for longer than
 	// PingTimeout, or took nothing from its socket for as long.
 	ErrPingTimeout = errors.New("pool: peer does not answer")

@@ -8,13 +8,14 @@ import (
 	"time"
 )
 
-// Server accepts HTTP/2 connections and hands each stream to
-// [ServerConfig.Accept]. Its methods may be called concurrently.
+// Server accepts HTTP/2 connections and hands each stream to [ServerConfig.Accept],
+// or where that is nil to callers of [Server.Accept]. Its methods may be called concurrently.
 type Server struct {
 	cfg    ServerConfig
 	ctx    context.Context // ends at Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	queuec chan *Stream // for Accept, capacity Backlog
 
 	mu        sync.Mutex // guards all below
 	listeners map[net.Listener]struct{}
@@ -22,6 +23,7 @@ type Server struct {
 	conns     map[*conn]struct{}
 	isClosing bool
 	idlec     chan struct{} // closed when draining and no connection is left
+	addr      net.Addr      // of the first listener
 	bytesIn   int64
 	bytesOut  int64
 }
@@ -37,6 +39,10 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		conns: make(map[*conn]struct{}), idlec: make(chan struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	if s.cfg.Accept == nil {
+		s.queuec = make(chan *Stream, cfg.Backlog)
+		s.cfg.Accept = s.enqueue
+	}
 	return s, nil
 }
 
@@ -51,6 +57,9 @@ func (s *Server) Serve(ln net.Listener) error {
 		return ErrClosed
 	}
 	s.listeners[ln] = struct{}{}
+	if s.addr == nil {
+		s.addr = ln.Addr()
+	}
 	s.mu.Unlock()
 	defer ln.Close()
 	for delay := time.Duration(0); ; {
@@ -78,6 +87,11 @@ func (s *Server) Serve(ln net.Listener) error {
 			return err
 		}
 		delay = 0
+		if !s.cfg.admits(nc.RemoteAddr()) {
+			s.cfg.Logger.Debug("address refused", "addr", nc.RemoteAddr().String())
+			nc.Close()
+			continue
+		}
 		s.mu.Lock()
 		isFull := s.isClosing || s.cfg.MaxConns > 0 && len(s.conns)+len(s.pending) >= s.cfg.MaxConns
 		if !isFull {

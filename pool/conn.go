@@ -126,7 +126,7 @@ func handshake(ctx context.Context, nc net.Conn, isClient bool, cfg *Common) (ne
 		tc = tls.Client(nc, cfg.TLS)
 	}
 	if err := tc.HandshakeContext(ctx); err != nil {
-		return nil, nil, err
+		return nil, nil, handshakeError(err, isClient)
 	}
 	state := tc.ConnectionState()
 	if state.NegotiatedProtocol != "h2" {

@@ -14,10 +14,12 @@ const codeCalm = http2.ErrCodeEnhanceYourCalm
 
 // readLoop reads frames until the connection is over and returns why.
 func (c *conn) readLoop() error {
-	if !c.isClient {
-		if err := c.readPreface(); err != nil {
-			return err
-		}
+	first := c.readPreface
+	if c.isClient {
+		first = c.readFirst
+	}
+	if err := first(); err != nil {
+		return err
 	}
 	for {
 		f, err := c.fr.ReadFrame()
@@ -50,7 +52,8 @@ func (c *conn) readPreface() error {
 			return err
 		}
 		if b != http2.ClientPreface[i] {
-			return protocolError("no HTTP/2 preface")
+			rest, _ := c.br.Peek(min(4, c.br.Buffered()))
+			return protocolError("no HTTP/2 preface: peer " + spoken(append([]byte(http2.ClientPreface[:i]), append([]byte{b}, rest...)...)))
 		}
 	}
 	return nil

@@ -51,6 +51,7 @@ type conn struct {
 	mu         sync.Mutex    // guards all below
 	idleSince  time.Duration // since start: when the last stream ended
 	err        error         // why it is over
+	leaving    error         // why it will be, once out has been written
 	streams    map[uint32]*Stream
 	nextID     uint32     // client only
 	isDraining bool       // GOAWAY was sent or received: no new streams
@@ -163,13 +164,18 @@ func (c *conn) sayGoodbye(err error) {
 	if !ok || ce.Peer {
 		return
 	}
-	c.nc.SetWriteDeadline(time.Now().Add(time.Second))
 	c.mu.Lock()
-	c.out = appendGoAway(c.out, c.lastID, ce.Code, ce.Reason)
-	if c.err == nil && !c.isWriting {
-		c.writeOutLocked()
+	isLeaving := c.leaving != nil
+	if !isLeaving {
+		c.out = appendGoAway(c.out, c.lastID, ce.Code, ce.Reason)
 	}
 	c.mu.Unlock()
+	if isLeaving {
+		return
+	}
+	c.nc.SetWriteDeadline(time.Now().Add(lingerTimeout))
+	c.closeSoon(err)
+	<-c.donec
 }
 
 // close ends the connection now; the first error wins.
@@ -178,6 +184,9 @@ func (c *conn) close(err error) {
 	if c.err != nil {
 		c.mu.Unlock()
 		return
+	}
+	if c.leaving != nil {
+		err = c.leaving
 	}
 	c.err = err
 	close(c.donec)
@@ -207,19 +216,9 @@ func (c *conn) drain() {
 	isIdle := len(c.streams) == 0
 	c.mu.Unlock()
 	if isIdle {
-		c.closeSoon()
+		c.closeSoon(ErrClosed)
 	}
 	c.changed()
-}
-
-// closeSoon closes once what is in out has been written.
-func (c *conn) closeSoon() {
-	c.mu.Lock()
-	if c.err == nil && !c.isWriting && len(c.out) > 0 {
-		c.writeOutLocked()
-	}
-	c.mu.Unlock()
-	c.close(ErrClosed)
 }
 
 // keepLoop pings a silent peer and closes the connection of one that stays
@@ -330,7 +329,7 @@ func (c *conn) endStream(s *Stream, err error) {
 		s.receiver.Closed(err)
 	}
 	if isIdle {
-		c.closeSoon()
+		c.closeSoon(ErrClosed)
 	} else if isFull {
 		c.changed()
 	}

@@ -272,12 +272,12 @@ func (c *conn) onRequest(f *http2.MetaHeadersFrame) error {
 	if id%2 == 0 {
 		return protocolError("client opened a stream with an even id")
 	}
-	atomic.StoreUint32(&c.lastID, id)
 	h := headerOf(f)
 	s := newStream(c, id, nil)
 	s.header = h
 	close(s.headerc)
 	c.mu.Lock()
+	atomic.StoreUint32(&c.lastID, id) // with the stream's entry, as drain sees both
 	if c.isDraining && id > c.goAwayID {
 		c.mu.Unlock()
 		return nil // our GOAWAY told the peer that this one is not served

@@ -57,14 +57,64 @@ func (c *conn) writeOutLocked() {
 		c.spare = p[:0]
 	}
 	if err != nil && c.err == nil {
-		c.err = err
+		if c.err = err; c.leaving != nil {
+			c.err = c.leaving
+		}
 		close(c.donec)
 		c.nc.Close()
 	}
 	c.wakeLocked()
 	if len(c.out) > 0 {
 		c.kickLocked()
+	} else if c.leaving != nil {
+		c.leaveLocked()
 	}
+}
+
+// lingerTimeout is how long the peer of a connection that ends may take to close
+// its side.
+const lingerTimeout = time.Second
+
+// closeSoon closes the connection once what is in out has been written, by
+// whoever writes. It does not wait for a write of another goroutine.
+func (c *conn) closeSoon(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil || c.leaving != nil {
+		return
+	}
+	c.leaving = err
+	switch {
+	case c.isWriting: // its writer goes on
+	case len(c.out) > 0:
+		c.writeOutLocked()
+	default:
+		c.leaveLocked()
+	}
+}
+
+// leaveLocked closes, or after an end in peace half-closes: a socket closed with
+// something unread in it resets the connection, and what the peer has not yet
+// received is lost. readLoop goes on until the peer has closed too.
+func (c *conn) leaveLocked() {
+	if c.err != nil || c.isWriting {
+		return
+	}
+	nc, ok := c.nc.(interface{ CloseWrite() error })
+	if c.leaving == ErrClosed && ok {
+		c.isWriting = true // for good
+		c.writeSince = time.Now()
+		c.mu.Unlock()
+		c.nc.SetReadDeadline(time.Now().Add(lingerTimeout))
+		err := nc.CloseWrite()
+		c.mu.Lock()
+		if err == nil || c.err != nil {
+			return
+		}
+	}
+	c.err = c.leaving
+	close(c.donec)
+	c.nc.Close()
 }
 
 // wakeLocked lets the writers that wait for room in out, or for the

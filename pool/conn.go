@@ -320,6 +320,8 @@ func (c *conn) endStream(s *Stream, err error) {
 	isFirst := s.err == nil
 	isFull := uint32(len(c.streams)) >= c.peerStreams
 	tell := c.endStreamLocked(s, err)
+	over := s.over
+	s.over = nil
 	isIdle := c.isDraining && len(c.streams) == 0
 	c.mu.Unlock()
 	if isFirst {
@@ -327,6 +329,9 @@ func (c *conn) endStream(s *Stream, err error) {
 	}
 	if tell {
 		s.receiver.Closed(err)
+	}
+	if over != nil {
+		over()
 	}
 	if isIdle {
 		c.closeSoon(ErrClosed)

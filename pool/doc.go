@@ -11,6 +11,9 @@
 // read either by blocking calls, or by a [Receiver], which the reading goroutine
 // calls with each DATA payload where it lies.
 //
+// Where it is the server that wants to begin, [Client.Ready] keeps streams open in
+// advance, and the server's [ReadySet] hands them out, by an id that both ends know.
+//
 // The frames are read by golang.org/x/net/http2's Framer and the header blocks
 // coded by its hpack; its Transport and Server are not used.
 package pool

@@ -22,6 +22,12 @@ var (
 	// ErrGoAway says that the peer is draining the connection and did not
 	// process the stream.
 	ErrGoAway = fmt.Errorf("%w: peer is going away", ErrNotStarted)
+	// ErrNotReady says that no ready stream has the id, nor can come to have it.
+	ErrNotReady = errors.New("pool: no such ready stream")
+	// ErrTaken says that the ready stream with the id was taken, or is waited for.
+	ErrTaken = errors.New("pool: ready stream is taken")
+	// ErrExhausted says that there are as many ready streams as there may be.
+	ErrExhausted = errors.New("pool: too many ready streams")
 )
 
 // Code is an HTTP/2 error code, RFC 9113 section 7.

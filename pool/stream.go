@@ -51,6 +51,7 @@ type Stream struct {
 	receiver   Receiver // set before the first DATA frame can arrive
 	err        error    // why it is over; io.EOF when both sides ended
 	isTold     bool     // receiver.Closed was or is being called
+	over       func()   // called once it is over, without the lock
 	isSendEnd  bool
 	isRecvEnd  bool
 	isAnswered bool   // server: a header section was sent
@@ -94,6 +95,31 @@ func (s *Stream) LocalAddr() net.Addr { return s.c.nc.LocalAddr() }
 
 // RemoteAddr returns the connection's remote address.
 func (s *Stream) RemoteAddr() net.Addr { return s.c.nc.RemoteAddr() }
+
+// onOver calls f when the stream is over, at once if it is; only one call may be
+// outstanding. Any goroutine may call f, without locks of this package held.
+func (s *Stream) onOver(f func()) {
+	s.c.mu.Lock()
+	isOver := s.err != nil
+	if !isOver {
+		s.over = f
+	}
+	s.c.mu.Unlock()
+	if isOver {
+		f()
+	}
+}
+
+// cutErr returns why a stream is over, or nil when the peer had ended its side
+// before: then all that it sent can be read.
+func (s *Stream) cutErr() error {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if s.isRecvEnd {
+		return nil
+	}
+	return s.err
+}
 
 func (s *Stream) hasHeader() bool {
 	select {

@@ -17,7 +17,8 @@ type Trace struct {
 	// Opened is called when a stream's opening header section is queued by a client
 	// or accepted by a server. The connection is reused when it is not its first.
 	Opened func(s *Stream, isReused bool)
-	// Taken is called when the peer took a ready stream, which has that id.
+	// Taken is called when a ready stream, which has that id, was taken by a client's
+	// Take or acquired by a server; by its caller.
 	Taken func(s *Stream, id uint32)
 	// Reset is called when either end resets a stream.
 	Reset func(s *Stream, err *ResetError)
@@ -47,6 +48,12 @@ func (t *Trace) disconnected(addr string, err error) {
 func (t *Trace) opened(s *Stream) {
 	if t != nil && t.Opened != nil {
 		t.Opened(s, s.id > 1)
+	}
+}
+
+func (t *Trace) taken(s *Stream, id uint32) {
+	if t != nil && t.Taken != nil {
+		t.Taken(s, id)
 	}
 }
 

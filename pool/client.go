@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/net/http2"
 )
@@ -27,6 +28,7 @@ type Client struct {
 	dialErr    error         // why the last dial failed; nil after one that worked
 	isLost     bool          // the loss of the connection was logged
 	isYoung    bool          // a dial failed, or a connection was lost soon after its
+	backoff    time.Duration // the last one; 0 once a connection was not lost soon
 	isDraining bool
 	bytesIn    int64 // of connections that are gone
 	bytesOut   int64

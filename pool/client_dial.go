@@ -32,27 +32,15 @@ func (c *Client) pickLocked() *conn {
 // dialLoop keeps the configured number of connections, one dial at a time, and
 // opens and closes those above it.
 func (c *Client) dialLoop() {
-	var backoff time.Duration
-	var up time.Time // when the last dial worked
 	for c.ctx.Err() == nil {
 		if !c.isShort() {
 			c.awaitChange(c.trim())
 			continue
 		}
-		if !up.IsZero() && time.Since(up) >= steadyAfter {
-			backoff = 0
+		if d := c.nextBackoff(); d > 0 && !c.sleep(d) {
+			return
 		}
-		if c.takeYoung() {
-			backoff = min(max(2*backoff, c.cfg.BackoffMin), c.cfg.BackoffIdle)
-			if !c.sleep(backoff) {
-				return
-			}
-		}
-		err := c.dial()
-		if err == nil {
-			up = time.Now()
-		}
-		c.noteDial(err)
+		c.noteDial(c.dial())
 	}
 }
 
@@ -77,13 +65,17 @@ func (c *Client) noteDial(err error) {
 	c.broadcastLocked()
 }
 
-// takeYoung reports whether the last dial failed, or what it made was lost soon.
-func (c *Client) takeYoung() bool {
+// nextBackoff returns how long to wait before the next dial: not at all unless the
+// last one failed, or what it made was lost soon.
+func (c *Client) nextBackoff() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	isYoung := c.isYoung
+	if !c.isYoung {
+		return 0
+	}
 	c.isYoung = false
-	return isYoung
+	c.backoff = min(max(2*c.backoff, c.cfg.BackoffMin), c.cfg.BackoffIdle)
+	return c.backoff
 }
 
 // isShort reports whether a connection is missing: one of those that are kept, or
@@ -114,6 +106,8 @@ func (c *Client) noteLossLocked(cn *conn) {
 	cn.isLost = true
 	if time.Since(cn.start) < steadyAfter {
 		c.isYoung = true
+	} else {
+		c.backoff = 0
 	}
 }
 

@@ -59,7 +59,7 @@ type Common struct {
 	// HandshakeTimeout bounds TLS and the exchange of prefaces. If zero, 10 s is used.
 	HandshakeTimeout time.Duration
 	// PingPeriod is how long a connection may be silent before a PING is sent.
-	// If zero, 15 s is used. If negative, none is sent.
+	// If zero, 5 s is used. If negative, none is sent.
 	PingPeriod time.Duration
 	// PingTimeout is how long after that PING the connection may stay silent
 	// before it is closed, and how long one write to the socket may block.
@@ -93,7 +93,7 @@ func (c *Common) complete() error {
 		}
 	}
 	setDefault(&c.HandshakeTimeout, 10*time.Second)
-	setDefault(&c.PingPeriod, 15*time.Second)
+	setDefault(&c.PingPeriod, 5*time.Second)
 	setDefault(&c.PingTimeout, 5*time.Second)
 	setDefault(&c.MaxStreams, 1000)
 	setDefault(&c.MaxHeaderBytes, 16<<10)

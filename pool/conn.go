@@ -150,6 +150,9 @@ func (c *conn) run() error {
 	for _, s := range c.streams {
 		left = append(left, s)
 	}
+	if _, isError := errors.AsType[*ConnError](err); c.isDraining && len(left) == 0 && !isError {
+		err = ErrGoAway // whoever closed first, both ends knew
+	}
 	c.mu.Unlock()
 	for _, s := range left {
 		c.endStream(s, err)

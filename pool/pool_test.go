@@ -343,8 +343,8 @@ func TestDeadPeerIsFoundByPing(t *testing.T) {
 		cn := cl.conns[0]
 		cl.mu.Unlock()
 		<-cn.donec
-		if d := time.Since(began); d != 20*time.Second {
-			t.Errorf("found dead after %v; want 20s", d)
+		if d := time.Since(began); d != 10*time.Second {
+			t.Errorf("found dead after %v; want 10s", d)
 		}
 		if cn.err != ErrPingTimeout {
 			t.Errorf("got %v; want ErrPingTimeout", cn.err)

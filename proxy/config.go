@@ -113,7 +113,7 @@ type Hop struct {
 	// that share it. If nil, one of 64 MiB is made.
 	Windows *pool.Windows
 	// PingPeriod and PingTimeout find dead connections and streams; see
-	// pool.Common. If zero, 15 s and 5 s are used.
+	// pool.Common. If zero, 5 s is used for each.
 	PingPeriod, PingTimeout time.Duration
 	// StreamMaxAge is when a front replaces a batched stream, +-10 %. If zero,
 	// 30 min is used. If negative, it is not.
@@ -154,7 +154,7 @@ func (c Codec) String() string {
 
 func (h *Hop) complete() error {
 	def(&h.Conns, 1)
-	def(&h.PingPeriod, 15*time.Second)
+	def(&h.PingPeriod, 5*time.Second)
 	def(&h.PingTimeout, 5*time.Second)
 	def(&h.StreamMaxAge, 30*time.Minute)
 	if h.Memory == nil {

@@ -80,7 +80,7 @@ func (o *options) settings() []*setting {
 			ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
 		},
 		Hop: proxy.Hop{
-			Conns: 1, PingPeriod: 15 * time.Second, PingTimeout: 5 * time.Second, StreamMaxAge: 30 * time.Minute,
+			Conns: 1, PingPeriod: 5 * time.Second, PingTimeout: 5 * time.Second, StreamMaxAge: 30 * time.Minute,
 		},
 		compress: "zstd", codecMemory: 256 << 20, windowMemory: 64 << 20, drainTimeout: 10 * time.Second, logFormat: "text", logLevel: "info",
 	}

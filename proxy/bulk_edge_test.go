@@ -74,6 +74,29 @@ func TestResetUploadEndsItsUpstreamRequest(t *testing.T) {
 	})
 }
 
+// What follows an Upgrade that is declined is the next request, on the same connection.
+func TestDeclinedUpgradeKeepsTheConnection(t *testing.T) {
+	up := startUpstream(t, echoHandler)
+	eachPair(t, up, func(t *testing.T, addr string) {
+		c := dialClient(t, addr)
+		for i := range 3 {
+			c.send("GET /wire HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: telegraph\r\n\r\n")
+			if i > 0 {
+				c.send("GET /behind HTTP/1.1\r\nHost: x\r\n\r\n")
+			}
+			if a := c.read("GET"); a.status != 200 || a.says != "" {
+				t.Errorf("got %d, Connection %q; want 200 and no word of the connection", a.status, a.says)
+			}
+			if i > 0 {
+				if a := c.read("GET"); a.header.Get("X-Target") != "/behind" {
+					t.Errorf("got %v; want the answer to the request behind it", a)
+				}
+			}
+			c.get("/next").want(t, 200, "the next request")
+		}
+	})
+}
+
 // The upstream may end its side of a tunnel first.
 func TestTunnelEndsOneSideAtATime(t *testing.T) {
 	up := startScript(t, func(nc net.Conn, r *bufio.Reader) {

@@ -70,8 +70,8 @@ func (c *clientConn) serveBulk(n int) bool {
 	c.mu.Lock()
 	isRunning := c.isRunning
 	c.isBulkRun = false
-	// What was not read of a body would be taken for the next request.
-	mustClose := c.mustClose || c.isClosed || !src.isWhole.Load() || src.isTunnel
+	// What was not read of a body would be taken for the next request. An Upgrade has none.
+	mustClose := c.mustClose || c.isClosed || !src.isWhole.Load() && !src.isTunnel
 	c.mu.Unlock()
 	if isRunning { // restLoop still writes
 		c.awaitIdle()
@@ -325,7 +325,7 @@ func (c *clientConn) stream(_ *exchange, resp *wire.Response) bodyWriter {
 		c.mu.Lock()
 		c.mustClose = true
 		c.mu.Unlock()
-		w.isRaw = true
+		w.isRaw, w.isTunnel = true, true
 		o.b = http1.AppendFields(o.b, resp.Fields)
 		o.b = http1.AppendField(o.b, "Connection", "Upgrade")
 		o.b = http1.AppendEnd(o.b, 0)
@@ -354,6 +354,7 @@ type clientBody struct {
 	c            *clientConn
 	isRaw        bool // as it is, not in chunks
 	isUntilClose bool
+	isTunnel     bool
 	isNone       bool  // there is none: what comes is dropped
 	left         int64 // of Content-Length: a peer's word is not enough; -1 unknown
 	err          error
@@ -404,7 +405,7 @@ func (w *clientBody) end(trailers []wire.Field) error {
 		return w.err
 	}
 	c.nc.SetWriteDeadline(time.Time{})
-	if c.src != nil && c.src.isTunnel {
+	if w.isTunnel {
 		if cw, ok := c.nc.(interface{ CloseWrite() error }); ok {
 			cw.CloseWrite()
 		}

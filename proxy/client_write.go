@@ -79,7 +79,7 @@ func (c *clientConn) hop() http1.Hop {
 		c.mustClose = true
 	}
 	switch {
-	case c.mustClose, c.src != nil && c.src.isTunnel: // an Upgrade that was declined
+	case c.mustClose:
 		return http1.HopClose
 	case c.isKA10:
 		return http1.HopKeepAlive

@@ -40,6 +40,10 @@ func FuzzRequestHead(f *testing.F) {
 			return
 		}
 		wantClean(t, h.Fields)
+		wantAsNetHTTP(t, in[:n], &h)
+		if len(h.Authority) == 0 {
+			h.Authority = []byte("a") // what is written is HTTP/1.1
+		}
 		again := AppendRequest(nil, h.Method, h.Target, h.Authority, h.Fields, hopOf(h.Chunked))
 		var h2 RequestHead
 		if n2, err := ParseRequestHead(again, &h2, Limits{}); n2 != len(again) || err != nil {
@@ -50,7 +54,6 @@ func FuzzRequestHead(f *testing.F) {
 			!slices.Equal(lines(h.Fields), lines(h2.Fields)) {
 			t.Fatalf("got %+v; want %+v", h2, h)
 		}
-		wantAsNetHTTP(t, in[:n], &h)
 		wantAsNetHTTP(t, again, &h2)
 	})
 }

@@ -8,7 +8,7 @@ type RequestHead struct {
 	Method []byte
 	Target []byte // as sent: origin-form, absolute-form, or "*"
 	// Authority is that of an absolute-form target, else Host's value (RFC 9112 3.2.2); empty when
-	// the client named none.
+	// an HTTP/1.0 client named none.
 	Authority []byte
 	Minor     int // 0 or 1: HTTP/1.2 and up are read as HTTP/1.1
 
@@ -20,7 +20,7 @@ type RequestHead struct {
 	Close          bool   // the connection must end after this exchange
 	KeepAlive10    bool   // an HTTP/1.0 client asks to keep the connection: the response must say so too
 	ExpectContinue bool   // the client may wait for 100 before it sends the body
-	Upgrade        []byte // the protocols asked for, when Connection says so too; else nil
+	Upgrade        []byte // the protocols asked for, as one list, when Connection says so too; else nil
 	TETrailers     bool   // the client reads trailers
 
 	named    [][]byte
@@ -181,7 +181,9 @@ func (h *RequestHead) authority(s *scan) *Error {
 	if s.hosts > 1 || s.hosts == 0 && h.Minor > 0 {
 		return errHosts
 	}
-	if len(s.host) > 0 && !isAuthority(s.host) {
+	// An empty Host is for targets without an authority, which http and https do not have (RFC 9110 4.2.1): to guess
+	// one would let it mean different servers to different programs.
+	if s.hosts > 0 && !isAuthority(s.host) {
 		return errAuthority
 	}
 	h.Authority = s.host

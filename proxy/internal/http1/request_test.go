@@ -89,6 +89,9 @@ func TestRequestRefusals(t *testing.T) {
 		{"non-ASCII Host", "GET / HTTP/1.1\nHost: \xc3\xa9\n\n", 400},
 		{"port not a number", "GET / HTTP/1.1\nHost: a:8x\n\n", 400},
 		{"port too large", "GET / HTTP/1.1\nHost: a:65536\n\n", 400},
+		{"empty Host", "GET / HTTP/1.1\nHost:\n\n", 400},
+		{"empty Host in HTTP/1.0", "GET / HTTP/1.0\nHost: \n\n", 400},
+		{"empty Host beside absolute-form", "GET http://a/ HTTP/1.1\nHost:\n\n", 400},
 		{"port alone", "GET / HTTP/1.1\nHost: :80\n\n", 400},
 		{"open bracket", "GET / HTTP/1.1\nHost: [::1\n\n", 400},
 		{"empty brackets", "GET / HTTP/1.1\nHost: []\n\n", 400},
@@ -379,6 +382,9 @@ func TestUpgradeNeedsConnectionAndHTTP11(t *testing.T) {
 	const fields = "Host: a\nUpgrade: websocket, x\nConnection: Keep-Alive, UPGRADE\n\n"
 	if h := mustRequest(t, crlf("GET / HTTP/1.1\n"+fields)); string(h.Upgrade) != "websocket, x" || len(h.Fields) != 0 {
 		t.Errorf("got %q, %q; want the protocols and no fields", h.Upgrade, lines(h.Fields))
+	}
+	if h := mustRequest(t, crlf("GET / HTTP/1.1\nUpgrade:\nUpgrade: h2c\n"+fields)); string(h.Upgrade) != "h2c, websocket, x" {
+		t.Errorf("on three lines: got %q; want one list", h.Upgrade)
 	}
 	if h := mustRequest(t, crlf("GET / HTTP/1.0\n"+fields)); h.Upgrade != nil {
 		t.Errorf("HTTP/1.0: got %q; want none", h.Upgrade)

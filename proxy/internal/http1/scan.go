@@ -152,8 +152,10 @@ func (s *scan) take(name, value []byte) *Error {
 		}
 		return nil
 	case nameUpgrade:
-		if s.upgrade == nil {
+		if len(s.upgrade) == 0 {
 			s.upgrade = value
+		} else if len(value) > 0 { // one list on several lines: rare enough for a copy
+			s.upgrade = append(append(s.upgrade, ", "...), value...)
 		}
 		return nil
 	case nameOther:

@@ -87,6 +87,13 @@ func (s *Stream) Header() *Header { return &s.header }
 // Done is closed when the stream is over in both directions.
 func (s *Stream) Done() <-chan struct{} { return s.donec }
 
+// Err returns why the stream is over, io.EOF when both sides ended it, and nil while it is not.
+func (s *Stream) Err() error {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	return s.err
+}
+
 // TLS returns the state of the connection's TLS, nil in the clear.
 func (s *Stream) TLS() *tls.ConnectionState { return s.c.tlsState }
 

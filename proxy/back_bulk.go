@@ -292,13 +292,19 @@ type bulkIn struct {
 	total   int64
 	queue   [][]byte // pieces read and not taken
 	rest    []wire.Field
-	mu      sync.Mutex
-	stopped bool
+	wg      sync.WaitGroup // watchLoop
+
+	mu        sync.Mutex // guards all below
+	stopped   bool
+	isWatched bool // watchLoop runs
+	isGone    bool
+	gone      func()
 }
 
 // loop serves the exchange.
 func (in *bulkIn) loop() {
 	b := in.b
+	defer in.wg.Wait()
 	defer in.s.Close()
 	if err := in.s.Respond(200, in.own.fields()...); err != nil {
 		return
@@ -396,6 +402,38 @@ func (in *bulkIn) next() ([]byte, error) {
 	}
 }
 
+// onGone implements source.
+func (in *bulkIn) onGone(f func()) {
+	in.mu.Lock()
+	in.gone = f
+	isGone := in.isGone
+	if !in.isWatched {
+		in.isWatched = true
+		in.wg.Go(in.watchLoop)
+	}
+	in.mu.Unlock()
+	if isGone {
+		f()
+	}
+}
+
+// watchLoop notices that the front has reset the stream, when nobody reads it. After an end in order there may be
+// bytes to read.
+func (in *bulkIn) watchLoop() {
+	<-in.s.Done()
+	isInOrder := in.s.Err() == io.EOF
+	in.mu.Lock()
+	if in.stopped || isInOrder {
+		in.mu.Unlock()
+		return
+	}
+	in.isGone = true
+	in.ex.isCancelled.Store(true)
+	gone := in.gone
+	in.mu.Unlock()
+	gone()
+}
+
 func (in *bulkIn) trailers() []wire.Field { return in.rest }
 
 func (in *bulkIn) isStopped() bool {
@@ -432,6 +470,7 @@ func (r *restSource) next() ([]byte, error) {
 }
 func (r *restSource) trailers() []wire.Field { return nil }
 func (r *restSource) stop()                  { r.in.stop(); r.in.s.Close() }
+func (r *restSource) onGone(f func())        { r.in.onGone(f) }
 
 // respond implements sink.
 func (in *bulkIn) respond(_ *exchange, resp *wire.Response) {

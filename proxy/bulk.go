@@ -28,6 +28,9 @@ type source interface {
 	trailers() []wire.Field
 	// stop ends a next that waits.
 	stop()
+	// onGone says what ends the work when the sender is gone, for the times when nobody is in next. Only the last f
+	// counts; it may be called at any time until stop returns, at once too, and more than once.
+	onGone(f func())
 }
 
 var (

@@ -194,14 +194,17 @@ func TestStreamsShareTheBoundOnConnections(t *testing.T) {
 }
 
 func TestGarbageInAChunkedBodyIsRefused(t *testing.T) {
-	gone := make(chan error, 10)
+	come, gone := make(chan struct{}, 10), make(chan error, 10)
 	up := startUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		come <- struct{}{}
 		_, err := io.Copy(io.Discard, r.Body)
 		gone <- err
 	})
 	eachPair(t, up, func(t *testing.T, addr string) {
 		c := dialClient(t, addr)
-		c.send("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + strings.Repeat("3e8\r\n"+strings.Repeat("x", 1000)+"\r\n", 20) + "zz\r\n")
+		c.send("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + strings.Repeat("3e8\r\n"+strings.Repeat("x", 1000)+"\r\n", 20))
+		await(t, come, "the request")
+		c.send("zz\r\n")
 		c.read("POST").want(t, 400, "garbage behind twenty chunks")
 		c.wantEnd("garbage")
 		if err := await(t, gone, "the upstream's end"); err == nil {

@@ -54,7 +54,7 @@ func (c *clientConn) serveBulk(n int) bool {
 	c.hasAnswered = false
 
 	c.mu.Lock()
-	c.cur, c.isRunning, c.isBulkRun = in, true, true
+	c.cur, c.isRunning, c.bulk = in, true, src
 	c.mustClose = h.Close
 	c.mu.Unlock()
 	c.setState(stateRunning)
@@ -69,9 +69,9 @@ func (c *clientConn) serveBulk(n int) bool {
 
 	c.mu.Lock()
 	isRunning := c.isRunning
-	c.isBulkRun = false
+	c.bulk = nil
 	// What was not read of a body would be taken for the next request. An Upgrade has none.
-	mustClose := c.mustClose || c.isClosed || !src.isWhole.Load() && !src.isTunnel
+	mustClose := c.mustClose || c.isClosed || src.isGone || !src.isWhole.Load() && !src.isTunnel
 	c.mu.Unlock()
 	if isRunning { // restLoop still writes
 		c.awaitIdle()
@@ -130,6 +130,8 @@ type clientSource struct {
 	changed   sync.Cond
 	isOpen    bool // next may read
 	isStopped bool
+	isGone    bool   // the client is
+	gone      func() // ends what runs for it
 }
 
 // open lets next read: the 101 was sent.
@@ -150,14 +152,49 @@ func (s *clientSource) stop() {
 	s.mu.Unlock()
 }
 
-// wait waits until cond or stop, and reports whether it was stop.
-func (s *clientSource) wait(cond func() bool) (isStopped bool) {
+// onGone implements source.
+func (s *clientSource) onGone(f func()) {
+	s.mu.Lock()
+	s.gone = f
+	isGone := s.isGone
+	s.mu.Unlock()
+	if isGone {
+		f()
+	}
+}
+
+// leave notes that the client is gone, whether or not anybody reads. A tunnel may end one side at a time.
+func (s *clientSource) leave() {
+	s.mu.Lock()
+	if s.isStopped || s.isGone || s.isTunnel && s.isOpen {
+		s.mu.Unlock()
+		return
+	}
+	s.isGone = true
+	s.c.ex.isCancelled.Store(true) // nothing is to be repeated, nor answered
+	s.changed.Broadcast()
+	gone := s.gone
+	s.mu.Unlock()
+	if gone != nil {
+		gone()
+	}
+}
+
+// wait waits until cond; the error says that it was stop, or the client's end.
+func (s *clientSource) wait(cond func() bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for !s.isStopped && !cond() {
+	for {
+		switch {
+		case s.isStopped:
+			return errStopped
+		case s.isGone:
+			return errGone
+		case cond():
+			return nil
+		}
 		s.changed.Wait()
 	}
-	return s.isStopped
 }
 
 // closeUnlessWhole has the client told that the connection ends when it is answered
@@ -174,8 +211,8 @@ func (s *clientSource) trailers() []wire.Field { return s.chunked.Trailers }
 
 // next implements source.
 func (s *clientSource) next() ([]byte, error) {
-	if s.wait(func() bool { return s.isOpen || s.isEnded }) {
-		return nil, errStopped
+	if err := s.wait(func() bool { return s.isOpen || s.isEnded }); err != nil {
+		return nil, err
 	}
 	if s.isEnded {
 		return nil, s.await()
@@ -301,8 +338,7 @@ func (s *clientSource) await() error {
 		}
 		s.c.f.route.stats.clientIn.Add(int64(n))
 	}
-	s.wait(func() bool { return false })
-	return errStopped
+	return s.wait(func() bool { return false })
 }
 
 // stream implements sink: the response's head is written, and its body will be.

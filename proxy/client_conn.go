@@ -76,9 +76,9 @@ type clientConn struct {
 	mu        sync.Mutex // guards all below
 	cur       *input     // what the running exchange was parsed from
 	isRunning bool
-	isBulkRun bool // serveLoop is in serveBulk
-	mustClose bool // after the running exchange
-	isWaiting bool // serveLoop waits on idlec
+	bulk      *clientSource // of the running exchange, while serveLoop is in serveBulk
+	mustClose bool          // after the running exchange
+	isWaiting bool          // serveLoop waits on idlec
 	isClosed  bool
 	gone      func() // ends the work for the body that is streamed to the client
 	isResting bool   // restLoop runs
@@ -382,7 +382,7 @@ func (c *clientConn) over() {
 		c.cur = nil
 	}
 	c.mustClose = c.mustClose || c.isClosed || c.f.isDraining.Load()
-	mustClose, isBulk := c.mustClose, c.isBulkRun
+	mustClose, isBulk := c.mustClose, c.bulk != nil
 	if c.begun.Load() {
 		c.setState(stateReading)
 	} else {
@@ -403,9 +403,12 @@ func (c *clientConn) over() {
 // dropped implements sink.
 func (c *clientConn) dropped(*exchange) { c.over() }
 
+// goneAge is how long an exchange runs before its client is looked for, where nobody reads from it: most are over sooner.
+const goneAge = 250 * time.Millisecond
+
 // sweep closes the connection if it has been idle, or sending one request, for
-// too long.
-func (c *clientConn) sweep(now time.Duration) {
+// too long. With isLook it looks whether a client that waits is still there.
+func (c *clientConn) sweep(now time.Duration, isLook bool) {
 	age := now - time.Duration(c.since.Load())
 	switch c.state.Load() {
 	case stateIdle:
@@ -417,5 +420,31 @@ func (c *clientConn) sweep(now time.Duration) {
 			c.timed.Store(true)
 			c.nc.SetReadDeadline(time.Unix(1, 0)) // serveLoop answers 408
 		}
+	case stateRunning:
+		if isLook && age >= goneAge {
+			c.look()
+		}
+	}
+}
+
+// look finds a client that left while nobody reads from it, or what it sent before stands in the way of its end: a
+// pipelined request waits, a body is not taken, an Upgrade not answered.
+func (c *clientConn) look() {
+	c.mu.Lock()
+	src, isWaiting := c.bulk, c.isWaiting
+	c.mu.Unlock()
+	if src == nil && !isWaiting || c.raw == nil || !c.raw.HasEnded() {
+		return
+	}
+	if src != nil {
+		src.leave()
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.isClosed = true
+	if c.isWaiting { // serveLoop ends what runs
+		c.isWaiting = false
+		c.idlec <- struct{}{}
 	}
 }

@@ -135,11 +135,15 @@ func (f *Front) pause(d time.Duration) {
 	}
 }
 
+// lookPeriod is how often clients that wait are looked for: with goneAge and a sweep it makes less than a second.
+const lookPeriod = 500 * time.Millisecond
+
 // sweepLoop closes the connections that are idle or slow, and while draining
 // those that become idle.
 func (f *Front) sweepLoop() {
 	ticker := time.NewTicker(min(max(f.idle/10, 10*time.Millisecond), sweepPeriod))
 	defer ticker.Stop()
+	looked := time.Duration(0)
 	for {
 		select {
 		case <-ticker.C:
@@ -147,8 +151,12 @@ func (f *Front) sweepLoop() {
 			return
 		}
 		now := f.route.now()
+		isLook := now-looked >= lookPeriod
+		if isLook {
+			looked = now
+		}
 		for _, c := range f.list() {
-			c.sweep(now)
+			c.sweep(now, isLook)
 		}
 	}
 }

@@ -27,15 +27,20 @@ const (
 // carry sends an exchange on a stream of its own.
 func (p *peer) carry(ex *exchange) {
 	p.inflight.Add(1)
-	ps, err := p.awaitStream()
+	ctx, cancel := context.WithCancel(p.ctx)
+	defer cancel()
+	if ex.src != nil {
+		ex.src.onGone(cancel)
+	}
+	ps, err := p.awaitStream(ctx)
 	if err != nil {
 		p.fail(ex, failure{code: wire.CodeUnreachable, isNotStarted: true, err: err})
 		return
 	}
-	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.ConnectTimeout)
+	openCtx, stop := context.WithTimeout(ctx, p.cfg.ConnectTimeout)
 	own := bulkTerms(allCodecs)
-	s, err := p.client.Open(ctx, ps.header(pathBulk, own.fields()...), nil)
-	cancel()
+	s, err := p.client.Open(openCtx, ps.header(pathBulk, own.fields()...), nil)
+	stop()
 	if err != nil {
 		f := failure{code: wire.CodeUnreachable, isNotStarted: true, err: err}
 		if se, ok := errors.AsType[*pool.StatusError](err); ok && se.Status == 503 {
@@ -59,7 +64,7 @@ func (p *peer) carry(ex *exchange) {
 
 // awaitStream returns the batched stream whose session a bulk stream joins; it
 // waits for one within QueueTimeout.
-func (p *peer) awaitStream() (*peerStream, error) {
+func (p *peer) awaitStream(ctx context.Context) (*peerStream, error) {
 	timer := time.NewTimer(p.cfg.QueueTimeout)
 	defer timer.Stop()
 	for {
@@ -76,7 +81,7 @@ func (p *peer) awaitStream() (*peerStream, error) {
 				return nil, err
 			}
 			return nil, errors.New("no connection in time")
-		case <-p.ctx.Done():
+		case <-ctx.Done():
 			return nil, ErrClosed
 		}
 	}
@@ -111,6 +116,9 @@ func (b *peerBulk) run() {
 	defer b.out.release()
 	defer b.wg.Wait()
 	defer b.s.Close() // a pumpLoop may wait for the back to take more
+	if b.src != nil {
+		b.src.onGone(b.leave)
+	}
 	b.out.isRaw = b.ex.req.RawBody
 	b.out.wenc.AppendRequest(&b.out.batch, &b.ex.req)
 	if err := b.out.flush(); err != nil {
@@ -159,11 +167,16 @@ func (b *peerBulk) clientGone() bool {
 // pumpLoop sends the request's body.
 func (b *peerBulk) pumpLoop() {
 	if err := pump(b.src, b.out); err == errGone || err == errCut {
-		b.mu.Lock()
-		b.isGone = true
-		b.mu.Unlock()
-		b.out.abort(err)
+		b.leave()
 	}
+}
+
+// leave ends the exchange for a client that is gone.
+func (b *peerBulk) leave() {
+	b.mu.Lock()
+	b.isGone = true
+	b.mu.Unlock()
+	b.s.Reset(codeCancel)
 }
 
 // onRecord handles what the back sends on the stream.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -53,13 +54,14 @@ func (u *upstream) makeRoomLocked() *upstreamConn {
 
 // upstreamBulk is one such connection.
 type upstreamBulk struct {
-	u     *upstream
-	ex    *exchange
-	src   source // the exchange's
-	nc    net.Conn
-	wg    sync.WaitGroup
-	gonec chan struct{} // closed by pumpLoop when it has ended
-	endc  chan struct{} // closed when the request's body has ended
+	u      *upstream
+	ex     *exchange
+	src    source             // the exchange's
+	cancel context.CancelFunc // of the dial
+	nc     net.Conn
+	wg     sync.WaitGroup
+	gonec  chan struct{} // closed by pumpLoop when it has ended
+	endc   chan struct{} // closed when the request's body has ended
 
 	isSwitched bool // 101: bytes go through as they are
 	isChunked  bool
@@ -70,9 +72,15 @@ type upstreamBulk struct {
 
 func (c *upstreamBulk) run() {
 	u, ex := c.u, c.ex
-	nc, err := dialRaw(u.ctx, u.cfg, u.end)
+	ctx, cancel := context.WithCancel(u.ctx)
+	defer cancel()
+	c.cancel = cancel
+	if c.src != nil {
+		c.src.onGone(c.leave)
+	}
+	nc, err := dialRaw(ctx, u.cfg, u.end)
 	if err != nil {
-		if u.ctx.Err() == nil {
+		if ctx.Err() == nil {
 			u.noteDown(err)
 		}
 		u.fail(ex, failure{code: wire.CodeUnreachable, isNotStarted: true, err: err})
@@ -80,7 +88,7 @@ func (c *upstreamBulk) run() {
 	}
 	u.mu.Lock()
 	c.nc = nc
-	isClosed := u.isClosed
+	isClosed := u.isClosed || c.isGone.Load()
 	u.mu.Unlock()
 	if isClosed {
 		nc.Close()
@@ -140,12 +148,23 @@ func (c *upstreamBulk) pumpLoop() {
 	switch err := pump(c.src, c); {
 	case err == errStopped:
 	case err == errGone || err == errCut:
-		c.isGone.Store(true) // there is nobody to answer
-		c.nc.Close()
+		c.leave()
 	case c.isSwitched:
 		c.nc.Close() // half of a tunnel is none
 	default: // the upstream takes no more of it, and may answer all the same, in time
 		c.sent.CompareAndSwap(0, int64(c.u.route.now())+1)
+	}
+}
+
+// leave ends the exchange: there is nobody to answer.
+func (c *upstreamBulk) leave() {
+	c.isGone.Store(true)
+	c.cancel()
+	c.u.mu.Lock()
+	nc := c.nc
+	c.u.mu.Unlock()
+	if nc != nil {
+		nc.Close()
 	}
 }
 

@@ -292,7 +292,6 @@ func TestLimitsAreExact(t *testing.T) {
 func TestAuthorityOfTheTargetOverridesHost(t *testing.T) {
 	for _, tc := range []struct{ target, host, want string }{
 		{"/", "a", "a"},
-		{"/", "", ""},
 		{"/", "[2001:db8::1]:8443", "[2001:db8::1]:8443"},
 		{"/", "a_b.example:", "a_b.example:"},
 		{"http://b:8080/x?y", "a", "b:8080"},

@@ -25,6 +25,7 @@ type Conn struct {
 	readFn  func(uintptr) bool // immutable: the callbacks, made once so that no call makes one
 	writeFn func(uintptr) bool
 	peekFn  func(uintptr)
+	endFn   func(uintptr)
 
 	// owned by the one who reads
 	rbuf []byte
@@ -38,7 +39,8 @@ type Conn struct {
 	try  bool // give up instead of waiting
 
 	pmu   sync.Mutex
-	state State // guarded by pmu
+	state State // guarded by pmu, as is the next
+	ended bool
 	probe [1]byte
 }
 
@@ -67,7 +69,7 @@ func Wrap(nc net.Conn) net.Conn {
 		return nc // closed already: let nc itself say so at first use
 	}
 	c := &Conn{Conn: nc, raw: raw}
-	c.readFn, c.writeFn, c.peekFn = c.readReady, c.writeReady, c.peekNow
+	c.readFn, c.writeFn, c.peekFn, c.endFn = c.readReady, c.writeReady, c.peekNow, c.endNow
 	return c
 }
 
@@ -201,6 +203,16 @@ func (c *Conn) peekNow(fd uintptr) {
 		return
 	}
 }
+
+// HasEnded tells, without waiting, whether the other end has ended its side or the conn is broken or closed, also
+// while what came before is unread; off Linux, unread bytes hide the end.
+func (c *Conn) HasEnded() bool {
+	c.pmu.Lock()
+	defer c.pmu.Unlock()
+	return c.raw.Control(c.endFn) != nil || c.ended
+}
+
+func (c *Conn) endNow(fd uintptr) { c.ended = hasEnded(fd) }
 
 // CloseWrite ends the stream towards the other end, which reads EOF; reading goes on.
 func (c *Conn) CloseWrite() error {

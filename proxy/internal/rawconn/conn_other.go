@@ -23,6 +23,9 @@ func (c *Conn) TryWrite([]byte) (int, error) { return 0, errors.ErrUnsupported }
 // Peek is not available on this system.
 func (c *Conn) Peek() State { return Gone }
 
+// HasEnded is not available on this system.
+func (c *Conn) HasEnded() bool { return false }
+
 // CloseWrite is not available on this system.
 func (c *Conn) CloseWrite() error { return errors.ErrUnsupported }
 

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -285,6 +286,40 @@ func TestPeekSeesAReset(t *testing.T) {
 	await(t, c)
 	if got := c.Peek(); got != Gone {
 		t.Errorf("Peek after a reset = %v; want gone", got)
+	}
+}
+
+func TestAnEndBehindUnreadBytesIsSeen(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("unread bytes hide the end")
+	}
+	onBoth(t, func(t *testing.T, c *Conn, peer net.Conn) {
+		mustWrite(t, peer, "x")
+		await(t, c)
+		if c.HasEnded() {
+			t.Error("HasEnded of an open conn = true")
+		}
+		peer.(interface{ CloseWrite() error }).CloseWrite()
+		for range 2 {
+			if !c.HasEnded() {
+				t.Error("HasEnded after the other end ended its side = false")
+			}
+		}
+		if n, err := c.Read(make([]byte, 8)); n != 1 || err != nil {
+			t.Errorf("Read = %d, %v; want the byte before the end", n, err)
+		}
+		c.Close()
+		if !c.HasEnded() {
+			t.Error("HasEnded of a closed conn = false")
+		}
+	})
+	c, peer := pair(t, "tcp")
+	mustWrite(t, peer, "x")
+	peer.(*net.TCPConn).SetLinger(0)
+	peer.Close()
+	await(t, c)
+	if !c.HasEnded() {
+		t.Error("HasEnded after a reset = false")
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // output is what a running command wrote so far.
@@ -37,6 +38,7 @@ func (o *output) String() string {
 // await waits until the output holds s, and returns what stands behind it on its line.
 func (o *output) await(t *testing.T, s string) string {
 	t.Helper()
+	late := time.After(patience)
 	for {
 		o.mu.Lock()
 		all, c := o.b.String(), o.c
@@ -48,7 +50,7 @@ func (o *output) await(t *testing.T, s string) string {
 		}
 		select {
 		case <-c:
-		case <-t.Context().Done():
+		case <-late:
 			t.Fatalf("got %q; want a line with %q", all, s)
 		}
 	}

@@ -43,7 +43,7 @@ func NewBack(cfg Config) (*Back, error) {
 	if b.srv, err = pool.NewServer(pool.ServerConfig{
 		Common: pool.Common{
 			TLS: cfg.ListenTLS, Cleartext: cfg.ListenTLS == nil, Logger: cfg.Logger,
-			PingPeriod: cfg.PingPeriod, PingTimeout: cfg.PingTimeout, Windows: cfg.Windows,
+			PingPeriod: cfg.PingPeriod, PingTimeout: cfg.PingTimeout, Windows: cfg.Windows, Trace: cfg.Trace,
 		},
 		Accept: b.accept,
 	}); err != nil {

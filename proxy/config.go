@@ -112,6 +112,9 @@ type Hop struct {
 	// Windows bounds the receive windows of streamed bodies of all fronts and backs
 	// that share it. If nil, one of 64 MiB is made.
 	Windows *pool.Windows
+	// Trace is told of the hop's connections and streams as they come and go. If nil,
+	// nothing is.
+	Trace *pool.Trace
 	// PingPeriod and PingTimeout find dead connections and streams; see
 	// pool.Common. If zero, 5 s is used for each.
 	PingPeriod, PingTimeout time.Duration

@@ -48,8 +48,8 @@ func newPeer(r *route, cfg *Config, end endpoint) (*peer, error) {
 	pc := pool.ClientConfig{
 		Common: pool.Common{
 			Cleartext: !end.isTLS, PingPeriod: cfg.PingPeriod, PingTimeout: cfg.PingTimeout,
-			Windows: cfg.Windows,
-			Logger:  cfg.Logger,
+			Windows: cfg.Windows, Trace: cfg.Trace,
+			Logger: cfg.Logger,
 		},
 		Addr:        end.addr,
 		Conns:       cfg.Conns,

@@ -32,6 +32,7 @@ type options struct {
 	windowMemory        int64
 	drainTimeout        time.Duration
 	logFormat, logLevel string
+	trace               bool
 
 	// What the above come to.
 	listeners, destinations []endpoint
@@ -106,6 +107,7 @@ func (o *options) settings() []*setting {
 		{name: "ping-timeout", arg: "DURATION", value: duration(&o.PingTimeout, 100*ms, longest, false), needs: needsHop, usage: "how long after a ping it may stay silent before it is given up"},
 		{name: "stream-max-age", arg: "DURATION", value: duration(&o.StreamMaxAge, time.Second, longest, true), needs: needsPeer, usage: "age at which a batched stream is replaced, +-10 %; off never does"},
 		{name: "secret-fields", arg: "NAME[,NAME...]", value: list(&o.Secrets, checkFieldName), needs: needsHop, usage: "further fields whose values stay out of the shared compression context, besides Authorization, Cookie, Set-Cookie, X-Api-Key, X-Auth-Token, X-Csrf-Token and X-Amz-Security-Token"},
+		{name: "trace", value: boolean(&o.trace), needs: needsHop, usage: "log what happens on hops: dials, connections and streams, opened, taken, reset and closed, with the cause"},
 		{name: "max-exchanges", arg: "N", value: count(&o.MaxExchanges, 1, many, true), usage: "exchanges in flight for each front or back; one more is answered 503; off is no bound"},
 		{name: "max-body", arg: "SIZE", value: size(&o.MaxBody, 1, 1<<50, true), usage: "body of a request (413 beyond) and of a response (502 beyond); off is no bound"},
 		{name: "batch-limit", arg: "SIZE", value: size(&o.BatchLimit, 1<<10, 1<<20, false), usage: "largest body that travels in a batch; larger ones, and those of unknown length, are streamed"},

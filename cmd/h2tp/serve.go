@@ -50,6 +50,9 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if o.insecureSkipVerify {
 		log.Warn("INSECURE: --insecure-skip-verify is set, certificates of backs are not verified, whoever is on the way can read and change everything")
 	}
+	if o.trace {
+		o.Trace = newTrace(log)
+	}
 	sigc := notify()
 	defer signal.Stop(sigc)
 	s := &server{log: log, failc: make(chan error, 1)}

@@ -82,7 +82,7 @@ func TestHandshakes(t *testing.T) {
 func TestServerFromFiles(t *testing.T) {
 	ca := newCA(t)
 	certFile, keyFile := writePair(t, issue(t, ca, "back.example"))
-	server, err := Server(ServerConfig{CertFile: certFile, KeyFile: keyFile})
+	server, err := Server(ServerConfig{Pairs: []Pair{{certFile, keyFile}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,6 +102,8 @@ func TestErrorsNameFieldAndFile(t *testing.T) {
 	_, otherKey := writePair(t, issue(t, ca, "back.example"))
 	garbage := write(t, "garbage.pem", []byte("garbage\n"))
 	missing := filepath.Join(t.TempDir(), "x.pem")
+	oldCert, oldKey := writePair(t, issueUntil(t, ca, time.Now().Add(-time.Minute), "back.example"))
+	pair := func(cert, key string) ServerConfig { return ServerConfig{Pairs: []Pair{{cert, key}}} }
 	server := func(c ServerConfig) error { _, err := Server(c); return err }
 	client := func(c ClientConfig) error { _, err := Client(c); return err }
 
@@ -109,15 +111,16 @@ func TestErrorsNameFieldAndFile(t *testing.T) {
 		err  error
 		want []string
 	}{
-		{server(ServerConfig{}), []string{"certs: CertFile is empty"}},
-		{server(ServerConfig{CertFile: certFile}), []string{"certs: KeyFile is empty"}},
-		{server(ServerConfig{KeyFile: keyFile}), []string{"certs: CertFile is empty"}},
-		{server(ServerConfig{CertFile: missing, KeyFile: keyFile}), []string{"certs: CertFile \"" + missing + "\": no such file"}},
-		{server(ServerConfig{CertFile: certFile, KeyFile: missing}), []string{"certs: KeyFile \"" + missing + "\": no such file"}},
-		{server(ServerConfig{CertFile: garbage, KeyFile: keyFile}), []string{"CertFile", garbage}},
-		{server(ServerConfig{CertFile: certFile, KeyFile: garbage}), []string{"KeyFile", garbage}},
-		{server(ServerConfig{CertFile: certFile, KeyFile: otherKey}), []string{"KeyFile", otherKey, "does not match"}},
-		{server(ServerConfig{CertFile: certFile, Certificate: &cert}), []string{"both Certificate and CertFile"}},
+		{server(ServerConfig{}), []string{"certs: no certificate"}},
+		{server(pair(certFile, "")), []string{"certs: KeyFile is empty"}},
+		{server(pair("", keyFile)), []string{"certs: CertFile is empty"}},
+		{server(pair(missing, keyFile)), []string{"certs: CertFile \"" + missing + "\": no such file"}},
+		{server(pair(certFile, missing)), []string{"certs: KeyFile \"" + missing + "\": no such file"}},
+		{server(pair(garbage, keyFile)), []string{"CertFile", garbage}},
+		{server(pair(certFile, garbage)), []string{"KeyFile", garbage}},
+		{server(pair(certFile, otherKey)), []string{"KeyFile", otherKey, "does not match"}},
+		{server(pair(oldCert, oldKey)), []string{"CertFile", oldCert, "expired"}},
+		{server(ServerConfig{Certificate: &cert, ClientNames: []string{"a"}}), []string{"ClientNames", "ClientCAFile"}},
 		{server(ServerConfig{Certificate: &cert, ClientCAFile: garbage}), []string{"ClientCAFile", garbage, "no certificate"}},
 		{server(ServerConfig{Certificate: &cert, ClientCAFile: missing}), []string{"ClientCAFile", missing, "no such file"}},
 		{client(ClientConfig{CAFile: garbage}), []string{"certs: CAFile", garbage, "no certificate"}},
@@ -214,6 +217,14 @@ func issue(t *testing.T, ca *DevCA, names ...string) tls.Certificate {
 		t.Fatal(err)
 	}
 	return cert
+}
+
+// issueUntil issues a certificate that began an hour ago and ends at that time.
+func issueUntil(t *testing.T, ca *DevCA, end time.Time, names ...string) tls.Certificate {
+	t.Helper()
+	short := *ca.cert
+	short.NotAfter = end
+	return issue(t, &DevCA{cert: &short, key: ca.key}, names...)
 }
 
 func writePair(t *testing.T, cert tls.Certificate) (certFile, keyFile string) {

@@ -1,8 +1,8 @@
-// Package certs gives the two ends of the hop their *tls.Config, and makes certificates for
-// development.
+// Package certs gives listeners and the two ends of the hop their *tls.Config: from files, which it follows
+// when they change, from an ACME authority such as Let's Encrypt, or made for development.
 //
-// The hop speaks TLS 1.3 with ALPN h2 and nothing else (PROTOCOL section 2). What is returned is not
-// changed afterwards and may be used by any number of connections.
+// The hop speaks TLS 1.3 with ALPN h2 and nothing else (PROTOCOL section 2); a listener for browsers speaks
+// TLS 1.2 and up. What is returned is not changed afterwards and may be used by any number of connections.
 package certs
 
 import (
@@ -12,23 +12,45 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"time"
 )
 
-// ServerConfig is the back's side.
-type ServerConfig struct {
-	// CertFile and KeyFile name PEM files: the certificate, with those between it and the root after it,
-	// and its key. Both are given, or Certificate.
+// Pair names the PEM files of a certificate, with those between it and the root after it, and of its key.
+type Pair struct {
 	CertFile, KeyFile string
+}
 
-	// Certificate is a certificate in memory, instead of the two files.
+// ServerConfig is a listener's side.
+type ServerConfig struct {
+	// Pairs are the certificates shown: the first whose names hold what the client asks for (SNI), else the
+	// first. One at least is given, or Certificate, or ACME.
+	Pairs []Pair
+
+	// Certificate is a certificate in memory, behind those of Pairs.
 	Certificate *tls.Certificate
+
+	// ACME obtains the certificates of its names. Its names go before those of Pairs.
+	ACME *ACME
 
 	// ClientCAFile names a PEM file of certificate authorities. When it is set, a client must show a
 	// certificate that one of them vouches for. If empty, clients are not asked for one.
 	ClientCAFile string
+
+	// ClientNames are the only names a client's certificate may carry, among its subject alternative names:
+	// a DNS name, an IP address, or a URI as it stands there. If empty, any name may. It needs ClientCAFile.
+	ClientNames []string
+
+	// TicketKeyFile names a file of 32 random bytes or more. Processes that have the same resume each
+	// other's sessions; the keys made from it change each 12 hours, and the last one is still taken. If
+	// empty, each process has keys of its own.
+	TicketKeyFile string
+
+	// Protocols makes it a listener for browsers and programs, with TLS 1.2 and up and these ALPN
+	// protocols, best first. If empty, it is a hop's: TLS 1.3 and h2.
+	Protocols []string
 }
 
-// ClientConfig is the front's side.
+// ClientConfig is the side of who dials: a front to a back, or a proxy to an https upstream.
 type ClientConfig struct {
 	// CAFile names a PEM file of the certificate authorities that may vouch for the server, and RootCAs
 	// is the same in memory; at most one is given. If both are empty, the system's are used.
@@ -45,22 +67,52 @@ type ClientConfig struct {
 
 	// InsecureSkipVerify takes any certificate for any name: whoever is on the way reads everything.
 	InsecureSkipVerify bool
+
+	// Protocols are the ALPN protocols offered to an HTTPS server, with TLS 1.2 and up; it may know none of
+	// them. If empty, it is a hop's: TLS 1.3 and h2.
+	Protocols []string
 }
 
-// Server reads the files and returns the back's configuration.
+// Server reads the files and returns the listener's configuration, which does not follow them; see [NewServer].
 func Server(cfg ServerConfig) (*tls.Config, error) {
-	c := base()
+	l, err := cfg.load()
+	if err != nil {
+		return nil, err
+	}
+	return l.config, nil
+}
+
+// Client reads the files and returns the configuration of who dials, which does not follow them; see [NewClient].
+func Client(cfg ClientConfig) (*tls.Config, error) {
+	l, err := cfg.load()
+	if err != nil {
+		return nil, err
+	}
+	return l.config, nil
+}
+
+// loaded is what the files say at one time.
+type loaded struct {
+	config *tls.Config
+	certs  []*x509.Certificate // of this end, leaves only
+}
+
+func (cfg *ServerConfig) load() (*loaded, error) {
+	c := base(cfg.Protocols)
+	l := &loaded{config: c}
 	switch {
-	case cfg.Certificate != nil && (cfg.CertFile != "" || cfg.KeyFile != ""):
-		return nil, errors.New("certs: both Certificate and CertFile or KeyFile are set")
-	case cfg.Certificate != nil:
-		c.Certificates = []tls.Certificate{*cfg.Certificate}
-	default:
-		cert, err := keyPair(cfg.CertFile, cfg.KeyFile)
-		if err != nil {
+	case len(cfg.Pairs) == 0 && cfg.Certificate == nil && cfg.ACME == nil:
+		return nil, errors.New("certs: no certificate: Pairs, Certificate and ACME are empty")
+	case len(cfg.ClientNames) > 0 && cfg.ClientCAFile == "":
+		return nil, errors.New("certs: ClientNames has no effect without ClientCAFile")
+	}
+	for _, p := range cfg.Pairs {
+		if err := l.add(p); err != nil {
 			return nil, err
 		}
-		c.Certificates = []tls.Certificate{cert}
+	}
+	if cfg.Certificate != nil {
+		c.Certificates = append(c.Certificates, *cfg.Certificate)
 	}
 	if cfg.ClientCAFile != "" {
 		pool, err := pool("ClientCAFile", cfg.ClientCAFile)
@@ -68,16 +120,25 @@ func Server(cfg ServerConfig) (*tls.Config, error) {
 			return nil, err
 		}
 		c.ClientCAs, c.ClientAuth = pool, tls.RequireAndVerifyClientCert
+		if len(cfg.ClientNames) > 0 {
+			c.VerifyConnection = allowNames(cfg.ClientNames, c.VerifyConnection)
+		}
 	}
-	return c, nil
+	if cfg.ACME != nil {
+		cfg.ACME.join(c)
+	}
+	return l, nil
 }
 
-// Client reads the files and returns the front's configuration.
-func Client(cfg ClientConfig) (*tls.Config, error) {
-	c := base()
+func (cfg *ClientConfig) load() (*loaded, error) {
+	c := base(cfg.Protocols)
+	l := &loaded{config: c}
 	c.RootCAs = cfg.RootCAs
 	c.ServerName = cfg.ServerName
 	c.InsecureSkipVerify = cfg.InsecureSkipVerify
+	if len(cfg.Protocols) > 0 {
+		c.VerifyConnection = nil // a server that knows no ALPN speaks HTTP/1.1
+	}
 	if cfg.CAFile != "" {
 		if cfg.RootCAs != nil {
 			return nil, errors.New("certs: both CAFile and RootCAs are set")
@@ -89,16 +150,31 @@ func Client(cfg ClientConfig) (*tls.Config, error) {
 		c.RootCAs = pool
 	}
 	if cfg.CertFile != "" || cfg.KeyFile != "" {
-		cert, err := keyPair(cfg.CertFile, cfg.KeyFile)
-		if err != nil {
+		if err := l.add(Pair{cfg.CertFile, cfg.KeyFile}); err != nil {
 			return nil, err
 		}
-		c.Certificates = []tls.Certificate{cert}
 	}
-	return c, nil
+	return l, nil
 }
 
-func base() *tls.Config {
+// add reads a pair.
+func (l *loaded) add(p Pair) error {
+	cert, err := keyPair(p.CertFile, p.KeyFile)
+	if err != nil {
+		return err
+	}
+	if time.Now().After(cert.Leaf.NotAfter) {
+		return fmt.Errorf("certs: CertFile %q: expired %s", p.CertFile, cert.Leaf.NotAfter.UTC().Format(time.RFC3339))
+	}
+	l.config.Certificates = append(l.config.Certificates, cert)
+	l.certs = append(l.certs, cert.Leaf)
+	return nil
+}
+
+func base(protocols []string) *tls.Config {
+	if len(protocols) > 0 {
+		return &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: protocols}
+	}
 	return &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}, VerifyConnection: checkALPN}
 }
 

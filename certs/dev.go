@@ -19,8 +19,8 @@ const (
 	devBack = time.Hour // for clocks that are behind ours
 )
 
-// DevCA is a certificate authority for development and tests. Its key is never written anywhere: it ends
-// with the process. All methods are safe for concurrent use.
+// DevCA is a certificate authority for development and tests. Its key is not written anywhere but by [WriteDev].
+// All methods are safe for concurrent use.
 type DevCA struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey

@@ -7,7 +7,7 @@ import (
 
 // check validates the flags as serve does, and prints what they come to.
 func check(args []string, stdout io.Writer) error {
-	_, list, err := parseOptions(args)
+	_, list, err := parseOptions(args, io.Discard)
 	if err != nil {
 		return orHelp(err, stdout, checkUsage, list)
 	}

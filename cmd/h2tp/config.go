@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -24,8 +25,9 @@ type options struct {
 	listen, to []string
 	compress   string // the codec's name
 
-	cert, key, clientCA       string // of the listeners
-	ca, clientCert, clientKey string // of the destinations
+	cert, key, clientNames    []string // of the listeners
+	clientCA, ticketKeys      string   // of the listeners
+	ca, clientCert, clientKey string   // of the destinations
 	insecureSkipVerify        bool
 
 	codecMemory         int64
@@ -37,6 +39,8 @@ type options struct {
 	// What the above come to.
 	listeners, destinations []endpoint
 	listenTLS               *tls.Config
+	live                    []*certs.Live // what of these follows files
+	log                     *slog.Logger
 }
 
 // setting is a flag: what the help says of it, and its value.
@@ -91,9 +95,11 @@ func (o *options) settings() []*setting {
 			usage: "where to accept: http://HOST:PORT for clients; h2tp://HOST:PORT[/PREFIX] for fronts, over TLS; h2tpc://HOST:PORT[/PREFIX] for fronts, in the clear; an empty HOST is every address"},
 		{name: "to", arg: "URL[,URL...]", value: list(&o.to, o.addDestination),
 			usage: "where exchanges go: http://HOST:PORT is an upstream, h2tp:// and h2tpc:// are a back; of several that work, the least loaded is used"},
-		{name: "cert", arg: "FILE", value: text(&o.cert), needs: needsBackTLS, usage: "PEM certificate, with those between it and the root after it, of the h2tp listeners"},
-		{name: "key", arg: "FILE", value: text(&o.key), needs: needsBackTLS, usage: "PEM key of --cert"},
+		{name: "cert", arg: "FILE[,FILE...]", value: list(&o.cert, checkFile), needs: needsBackTLS, usage: "PEM certificates, each with those between it and the root after it, of the h2tp listeners; the first that has the name asked for is shown, else the first; files are read again when they change, and on SIGHUP"},
+		{name: "key", arg: "FILE[,FILE...]", value: list(&o.key, checkFile), needs: needsBackTLS, usage: "PEM keys of --cert, in the same order"},
 		{name: "client-ca", arg: "FILE", value: text(&o.clientCA), needs: needsBackTLS, usage: "PEM certificates of the authorities that must vouch for the fronts that come by h2tp; without it any may come"},
+		{name: "client-names", arg: "NAME[,NAME...]", value: list(&o.clientNames, checkFile), needs: needsBackTLS, usage: "the only names, DNS, IP or URI, a front's certificate may carry; it needs --client-ca"},
+		{name: "ticket-keys", arg: "FILE", value: text(&o.ticketKeys), needs: needsBackTLS, usage: "32 random bytes or more that processes share to resume each other's TLS sessions; the keys made from it change each 12h"},
 		{name: "ca", arg: "FILE", value: text(&o.ca), needs: needsPeerTLS, usage: "PEM certificates of the authorities that may vouch for an h2tp back; without it those of the system"},
 		{name: "client-cert", arg: "FILE", value: text(&o.clientCert), needs: needsPeerTLS, usage: "PEM certificate shown to an h2tp back that asks for one"},
 		{name: "client-key", arg: "FILE", value: text(&o.clientKey), needs: needsPeerTLS, usage: "PEM key of --client-cert"},
@@ -155,12 +161,13 @@ func parseFlags(list []*setting, args []string) error {
 
 // parseOptions reads and checks the flags of serve and check. It also reads the
 // files they name.
-func parseOptions(args []string) (*options, []*setting, error) {
+func parseOptions(args []string, stderr io.Writer) (*options, []*setting, error) {
 	o := new(options)
 	list := o.settings()
 	if err := parseFlags(list, args); err != nil {
 		return o, list, err
 	}
+	o.log = newLogger(stderr, o.logFormat, o.logLevel)
 	if err := o.validate(list); err != nil {
 		return o, list, usageError{err}
 	}
@@ -180,16 +187,8 @@ func (o *options) validate(list []*setting) error {
 			return fmt.Errorf("flag --%s has no effect: %s", s.name, why)
 		}
 	}
-	isBackTLS := o.lacks(needsBackTLS) == ""
-	switch {
-	case isBackTLS && o.cert == "":
-		return errors.New("flag --cert is missing: a --listen URL has scheme h2tp")
-	case isBackTLS && o.key == "":
-		return errors.New("flag --key is missing: --cert has no use without it")
-	case (o.clientCert == "") != (o.clientKey == ""):
-		return errors.New("flags --client-cert and --client-key are given together or not at all")
-	case o.insecureSkipVerify && o.ca != "":
-		return errors.New("flags --insecure-skip-verify and --ca contradict each other")
+	if err := o.checkTLS(); err != nil {
+		return err
 	}
 	var err error
 	if o.Compress, err = proxy.ParseCodec(o.compress); err != nil {
@@ -198,31 +197,6 @@ func (o *options) validate(list []*setting) error {
 	o.Memory = compress.NewMemory(o.codecMemory)
 	o.Windows = pool.NewWindows(o.windowMemory)
 	return o.loadTLS()
-}
-
-// loadTLS reads the files, one flag after the other so that an error names it.
-func (o *options) loadTLS() (err error) {
-	if o.cert != "" {
-		cfg := certs.ServerConfig{CertFile: o.cert, KeyFile: o.key}
-		if o.listenTLS, err = certs.Server(cfg); err != nil {
-			return fmt.Errorf("flags --cert and --key: %w", err)
-		}
-		cfg.ClientCAFile = o.clientCA
-		if o.listenTLS, err = certs.Server(cfg); err != nil {
-			return fmt.Errorf("flag --client-ca: %w", err)
-		}
-	}
-	if o.lacks(needsPeerTLS) == "" {
-		cfg := certs.ClientConfig{CAFile: o.ca, InsecureSkipVerify: o.insecureSkipVerify}
-		if o.TLS, err = certs.Client(cfg); err != nil {
-			return fmt.Errorf("flag --ca: %w", err)
-		}
-		cfg.CertFile, cfg.KeyFile = o.clientCert, o.clientKey
-		if o.TLS, err = certs.Client(cfg); err != nil {
-			return fmt.Errorf("flags --client-cert and --client-key: %w", err)
-		}
-	}
-	return nil
 }
 
 // lacks says what is not there of what a flag needs, or nothing.
@@ -282,6 +256,14 @@ func (o *options) addDestination(s string) error {
 		return fmt.Errorf("%q has port 0", s)
 	}
 	o.destinations = append(o.destinations, e)
+	return nil
+}
+
+// checkFile takes any name but the empty one.
+func checkFile(s string) error {
+	if s == "" {
+		return errors.New("empty")
+	}
 	return nil
 }
 

@@ -29,6 +29,7 @@ Usage:
   h2tp serve --listen URL[,URL...] --to URL[,URL...] [flags]   accept exchanges and pass them on
   h2tp check --listen URL[,URL...] --to URL[,URL...] [flags]   check the flags, print what they come to
   h2tp demo [flags]                                            an upstream, a back and a front in one process
+  h2tp certs init DIR [NAME...] | inspect FILE...              development certificates; what is in a file
   h2tp version                                                 print the version
   h2tp help                                                    print this
 
@@ -62,12 +63,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = check(args, stdout)
 	case "demo":
 		err = demo(ctx, args, stdout, stderr)
+	case "certs":
+		err = certsCommand(args, stdout)
 	case "version", "--version":
 		fmt.Fprintln(stdout, version())
 	case "help", "--help", "-h":
 		io.WriteString(stdout, usage)
 	default:
-		err = usageError{fmt.Errorf("unknown command %q; want serve, check, demo, version or help", name)}
+		err = usageError{fmt.Errorf("unknown command %q; want serve, check, demo, certs, version or help", name)}
 	}
 	if err == nil || errors.Is(err, flag.ErrHelp) {
 		return exitOK

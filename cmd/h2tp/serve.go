@@ -23,7 +23,7 @@ const serveUsage = `h2tp serve accepts exchanges at the --listen URLs and passes
   in the clear:  h2tpc in place of h2tp, and no certificate
 
 Sizes are bytes, or end in KiB, MiB or GiB; durations end in ms, s, m or h. SIGTERM and SIGINT
-stop accepting and let what runs finish; a second one stops at once. The exit code is 0 after a
+stop accepting and let what runs finish; a second one stops at once. SIGHUP reads certificates again. The exit code is 0 after a
 clean end, 1 when something failed, 2 for a mistake in the flags.
 
 Usage: h2tp serve --listen URL[,URL...] --to URL[,URL...] [flags]
@@ -42,11 +42,11 @@ func orHelp(err error, w io.Writer, usage string, list []*setting) error {
 
 // serve runs the ends that the flags ask for until a signal or the end of ctx.
 func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	o, list, err := parseOptions(args)
+	o, list, err := parseOptions(args, stderr)
 	if err != nil {
 		return orHelp(err, stdout, serveUsage, list)
 	}
-	log := newLogger(stderr, o.logFormat, o.logLevel)
+	log := o.log
 	if o.insecureSkipVerify {
 		log.Warn("INSECURE: --insecure-skip-verify is set, certificates of backs are not verified, whoever is on the way can read and change everything")
 	}
@@ -55,13 +55,19 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	sigc := notify()
 	defer signal.Stop(sigc)
+	hupc := make(chan os.Signal, 1)
+	signal.Notify(hupc, syscall.SIGHUP)
+	defer signal.Stop(hupc)
 	s := &server{log: log, failc: make(chan error, 1)}
 	defer s.close()
 	if err := s.start(o); err != nil {
 		return err
 	}
+	followCtx, stop := context.WithCancel(ctx)
+	defer stop()
+	s.follow(followCtx, o.live)
 	log.Info("serving", "to", o.to)
-	return s.wait(ctx, sigc, o)
+	return s.wait(ctx, sigc, hupc, o)
 }
 
 func newLogger(w io.Writer, format, level string) *slog.Logger {
@@ -166,15 +172,21 @@ func (s *server) serveLoop(e end, ln net.Listener) {
 }
 
 // wait ends with the first signal or ctx, and then drains.
-func (s *server) wait(ctx context.Context, sigc <-chan os.Signal, o *options) error {
-	select {
-	case err := <-s.failc:
-		return err
-	case sig := <-sigc:
-		s.log.Info("draining", "why", sig.String(), "timeout", o.drainTimeout)
-	case <-ctx.Done():
-		s.log.Info("draining", "why", context.Cause(ctx).Error(), "timeout", o.drainTimeout)
+func (s *server) wait(ctx context.Context, sigc, hupc <-chan os.Signal, o *options) error {
+	var why string
+	for why == "" {
+		select {
+		case err := <-s.failc:
+			return err
+		case <-hupc:
+			reload(o.live, s.log)
+		case sig := <-sigc:
+			why = sig.String()
+		case <-ctx.Done():
+			why = context.Cause(ctx).Error()
+		}
 	}
+	s.log.Info("draining", "why", why, "timeout", o.drainTimeout)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.drainTimeout)
 	defer cancel()
 	donec := make(chan error, 1)

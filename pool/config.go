@@ -33,9 +33,6 @@ const (
 	connWindow = 64 << 20
 	// outSoftLimit is where Write stops adding DATA to what waits for the socket.
 	outSoftLimit = 256 << 10
-	// bulkSoftLimit is the same for streams without a Receiver: the room above it
-	// is kept for batched ones, which so wait for little.
-	bulkSoftLimit = 128 << 10
 	// outHardLimit closes the connection: only control frames pass the soft
 	// limit, so a peer makes us answer it and does not read the answers.
 	outHardLimit = 1 << 20

@@ -65,6 +65,8 @@ type conn struct {
 	isSleeping bool   // writeLoop waits for kickc
 	writeSince time.Time
 	blocked    []*Stream // writers waiting for out or for sendWindow
+	bulk       []*Stream // those without a Receiver that may send, whose turn is first
+	bulkLimit  int       // of their bytes in one write
 	henc       *hpack.Encoder
 	hbuf       bytes.Buffer
 
@@ -90,7 +92,7 @@ func newConn(nc net.Conn, isClient bool, cfg *Common) *conn {
 		nextID:     1,
 		sendWindow: 65535, recvWindow: connWindow, peerWindow: 65535,
 		peerFrame: minPeerFrame, peerStreams: math.MaxUint32,
-		goAwayID: math.MaxUint32,
+		goAwayID: math.MaxUint32, bulkLimit: minBulk,
 	}
 	c.henc = hpack.NewEncoder(&c.hbuf)
 	c.fr = http2.NewFramer(io.Discard, c.br)

@@ -342,6 +342,9 @@ func (c *conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
 		c.sendWindow += n
 		isOver := c.sendWindow > maxWindow
 		c.wakeLocked()
+		if c.hasOutLocked() {
+			c.kickLocked()
+		}
 		c.mu.Unlock()
 		if isOver {
 			return &ConnError{Code: http2.ErrCodeFlowControl, Reason: "window overflow"}

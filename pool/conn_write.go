@@ -8,7 +8,7 @@ func (c *conn) writeLoop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for c.err == nil {
-		if len(c.out) > 0 && !c.isWriting {
+		if c.hasOutLocked() && !c.isWriting {
 			c.writeOutLocked()
 			continue
 		}
@@ -41,9 +41,13 @@ func (c *conn) kickLocked() {
 	}
 }
 
-// writeOutLocked writes out to the socket, without the lock, and wakes the
-// writers that waited for room. The caller has seen that isWriting is false.
+// writeOutLocked writes out and some bulk to the socket, without the lock, and wakes
+// the writers that waited for room. The caller has seen that isWriting is false.
 func (c *conn) writeOutLocked() {
+	hasBulk := c.takeBulkLocked()
+	if len(c.out) == 0 {
+		return
+	}
 	p := c.out
 	c.out, c.spare = c.spare[:0], nil
 	c.isWriting = true
@@ -53,6 +57,9 @@ func (c *conn) writeOutLocked() {
 	c.bytesOut.Add(int64(len(p)))
 	c.mu.Lock()
 	c.isWriting = false
+	if hasBulk {
+		c.adaptBulkLocked(time.Since(c.writeSince))
+	}
 	if cap(p) <= 2*outSoftLimit {
 		c.spare = p[:0]
 	}
@@ -64,11 +71,17 @@ func (c *conn) writeOutLocked() {
 		c.nc.Close()
 	}
 	c.wakeLocked()
-	if len(c.out) > 0 {
+	if c.hasOutLocked() {
 		c.kickLocked()
 	} else if c.leaving != nil {
 		c.leaveLocked()
 	}
+}
+
+// hasOutLocked reports whether there is something that may be written. A
+// connection that is to end takes no more bulk.
+func (c *conn) hasOutLocked() bool {
+	return len(c.out) > 0 || len(c.bulk) > 0 && c.sendWindow > 0 && c.leaving == nil
 }
 
 // lingerTimeout is how long the peer of a connection that ends may take to close

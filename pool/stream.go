@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -44,6 +45,7 @@ type Stream struct {
 	recvc   chan struct{} // wakes Read, capacity 1
 	readDL  deadline
 	writeDL deadline
+	turn    sync.Mutex // whose Write fills unsent; taken before c.mu
 
 	header Header // the peer's; set before headerc closes
 
@@ -57,7 +59,9 @@ type Stream struct {
 	isAnswered bool   // server: a header section was sent
 	text       string // of a refusal: what waits for the window
 	sendWindow int64
-	window     int64 // the receive window's size
+	unsent     []byte // what a Write of a bulk stream waits to send
+	isQueued   bool   // it stands in c.bulk
+	window     int64  // the receive window's size
 	recvWindow int64
 	recvDue    int64
 	buf        recvBuffer // received and not yet read, without a receiver
@@ -204,72 +208,6 @@ func (c *conn) sendTextLocked(s *Stream) bool {
 	}
 	c.kickLocked()
 	return s.text == ""
-}
-
-// Write sends p within the windows of the stream and the connection, waiting
-// for credit. When no other goroutine writes to the connection, it does so
-// itself before it returns; p is not kept.
-func (s *Stream) Write(p []byte) (int, error) {
-	c := s.c
-	done := 0
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	limit := bulkSoftLimit
-	if s.receiver != nil {
-		limit = outSoftLimit
-	}
-	for {
-		if err := s.writeErrLocked(); err != nil {
-			return done, err
-		}
-		room := min(int64(len(p)-done), s.sendWindow, c.sendWindow, int64(limit-len(c.out)))
-		for room > 0 {
-			n := min(room, int64(c.peerFrame))
-			c.out = appendData(c.out, s.id, p[done:done+int(n)], false)
-			s.sendWindow -= n
-			c.sendWindow -= n
-			done += int(n)
-			room -= n
-		}
-		isSelf := !c.isWriting && len(c.out) > 0 && c.err == nil && !s.writeDL.isSet()
-		if isSelf {
-			c.writeOutLocked()
-		} else if len(c.out) > 0 {
-			c.kickLocked()
-		}
-		if done == len(p) {
-			return done, nil
-		}
-		if isSelf {
-			continue
-		}
-		if s.sendWindow > 0 {
-			c.blocked = append(c.blocked, s)
-		}
-		c.mu.Unlock()
-		select {
-		case <-s.sendc:
-		case <-s.donec:
-		case <-s.writeDL.wait():
-			c.mu.Lock()
-			return done, os.ErrDeadlineExceeded
-		}
-		c.mu.Lock()
-	}
-}
-
-func (s *Stream) writeErrLocked() error {
-	switch {
-	case s.err == io.EOF || s.isSendEnd:
-		return ErrClosed
-	case s.err != nil:
-		return s.err
-	case s.c.err != nil:
-		return s.c.err
-	case s.writeDL.isOver():
-		return os.ErrDeadlineExceeded
-	}
-	return nil
 }
 
 func (s *Stream) wakeSender() { wake(s.sendc) }

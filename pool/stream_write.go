@@ -1,0 +1,124 @@
+package pool
+
+import (
+	"io"
+	"os"
+)
+
+// Write sends p within the windows of the stream and the connection, waiting
+// for credit. When no other goroutine writes to the connection, it does so
+// itself before it returns; p is not kept. What streams with a Receiver send goes
+// first; the others take turns behind it.
+func (s *Stream) Write(p []byte) (int, error) {
+	s.c.mu.Lock()
+	isBulk := s.receiver == nil
+	s.c.mu.Unlock()
+	if isBulk {
+		return s.writeBulk(p)
+	}
+	return s.writeBatched(p)
+}
+
+// writeBatched appends p to out as far as it has room.
+func (s *Stream) writeBatched(p []byte) (int, error) {
+	c := s.c
+	done := 0
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		if err := s.writeErrLocked(); err != nil {
+			return done, err
+		}
+		room := min(int64(len(p)-done), s.sendWindow, c.sendWindow, int64(outSoftLimit-len(c.out)))
+		for room > 0 {
+			n := min(room, int64(c.peerFrame))
+			c.out = appendData(c.out, s.id, p[done:done+int(n)], false)
+			s.sendWindow -= n
+			c.sendWindow -= n
+			done += int(n)
+			room -= n
+		}
+		isSelf := s.writeOutLocked()
+		if done == len(p) {
+			return done, nil
+		}
+		if isSelf {
+			continue
+		}
+		if s.sendWindow > 0 {
+			c.blocked = append(c.blocked, s)
+		}
+		if err := s.awaitTurnLocked(); err != nil {
+			return done, err
+		}
+	}
+}
+
+// writeBulk queues p, and waits until whoever writes to the socket has taken it.
+func (s *Stream) writeBulk(p []byte) (int, error) {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.unsent = p
+	defer func() { s.unsent = nil }()
+	for {
+		if err := s.writeErrLocked(); err != nil {
+			return len(p) - len(s.unsent), err
+		}
+		c.queueLocked(s)
+		isSelf := s.writeOutLocked()
+		if len(s.unsent) == 0 {
+			return len(p), nil
+		}
+		if isSelf {
+			continue
+		}
+		if err := s.awaitTurnLocked(); err != nil {
+			return len(p) - len(s.unsent), err
+		}
+	}
+}
+
+// writeOutLocked sees to it that what waits is written, and reports whether it
+// wrote itself; it leaves that to writeLoop when a deadline bounds it.
+func (s *Stream) writeOutLocked() bool {
+	c := s.c
+	switch {
+	case !c.hasOutLocked() || c.err != nil:
+		return false
+	case c.isWriting || s.writeDL.isSet():
+		c.kickLocked()
+		return false
+	}
+	c.writeOutLocked()
+	return true
+}
+
+// awaitTurnLocked waits, without the lock, until there may be room or credit.
+func (s *Stream) awaitTurnLocked() error {
+	s.c.mu.Unlock()
+	defer s.c.mu.Lock()
+	select {
+	case <-s.sendc:
+	case <-s.donec:
+	case <-s.writeDL.wait():
+		return os.ErrDeadlineExceeded
+	}
+	return nil
+}
+
+func (s *Stream) writeErrLocked() error {
+	switch {
+	case s.err == io.EOF || s.isSendEnd:
+		return ErrClosed
+	case s.err != nil:
+		return s.err
+	case s.c.err != nil:
+		return s.c.err
+	case s.writeDL.isOver():
+		return os.ErrDeadlineExceeded
+	}
+	return nil
+}

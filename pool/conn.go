@@ -43,8 +43,9 @@ type conn struct {
 	sawSettings bool
 	lastID      uint32 // highest stream the peer opened; read elsewhere atomically
 
-	lastRead atomic.Int64 // when a frame was last read, nanoseconds since start
-	start    time.Time
+	isLeaving atomic.Bool  // leaving is set: nothing the peer sends matters
+	lastRead  atomic.Int64 // when a frame was last read, nanoseconds since start
+	start     time.Time
 
 	isLost bool // guarded by Client.mu: its loss was noted
 

@@ -32,6 +32,9 @@ func (c *conn) readLoop() error {
 			return c.readError(err)
 		}
 		c.bytesIn.Add(int64(f.Header().Length) + 9)
+		if c.isLeaving.Load() {
+			continue
+		}
 		if !c.sawSettings {
 			if sf, ok := f.(*http2.SettingsFrame); !ok || sf.IsAck() {
 				return protocolError("first frame is not SETTINGS")

@@ -97,6 +97,7 @@ func (c *conn) closeSoon(err error) {
 		return
 	}
 	c.leaving = err
+	c.isLeaving.Store(true)
 	switch {
 	case c.isWriting: // its writer goes on
 	case len(c.out) > 0:

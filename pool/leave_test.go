@@ -2,8 +2,10 @@ package pool
 
 import (
 	"io"
+	"net"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"golang.org/x/net/http2"
 )
@@ -45,25 +47,49 @@ func TestDrainWritesWhatIsBuffered(t *testing.T) {
 	})
 }
 
-// What the peer sends meanwhile is read: unread, it would make the socket's end a
-// reset, which takes with it what the peer has not received.
-func TestDrainedConnectionEndsWithoutReset(t *testing.T) {
-	ln := listen(t)
-	srv := startServer(t, ln, func(s *Stream) { s.Respond(200); s.CloseWrite() })
-	p := scriptedClient(t, ln)
-	p.request(1, true)
-	p.wantPong()
-	done := make(chan error, 1)
-	go func() { done <- srv.Shutdown(t.Context()) }()
-	p.wantGoAway(http2.ErrCodeNo)
-	for range 100 {
-		p.fr.WritePing(false, [8]byte{2})
+// halfPipe notes when its writing side, and when all of it, was closed.
+type halfPipe struct {
+	net.Conn
+	began         time.Time
+	half, whole   time.Duration
+	isHalf, isEnd bool
+}
+
+func (h *halfPipe) CloseWrite() error {
+	h.half, h.isHalf = time.Since(h.began), true
+	return nil
+}
+
+func (h *halfPipe) Close() error {
+	if !h.isEnd {
+		h.whole, h.isEnd = time.Since(h.began), true
 	}
-	if _, err := io.Copy(io.Discard, p.nc); err != nil {
-		t.Error(err)
-	}
-	p.nc.Close()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
+	return h.Conn.Close()
+}
+
+// Something unread in a socket would make its end a reset, which takes with it
+// what the peer has not received: so it is read on until the peer closes.
+func TestDrainedConnectionIsHalfClosedFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := net.Pipe()
+		h := &halfPipe{Conn: b, began: time.Now()}
+		cfg := Common{Cleartext: true}
+		if err := cfg.complete(); err != nil {
+			t.Fatal(err)
+		}
+		c := newConn(h, false, &cfg)
+		over := make(chan error, 1)
+		go func() { over <- c.run() }()
+		p := newScripted(t, a)
+		p.do("preface", func() error { _, err := io.WriteString(a, http2.ClientPreface); return err }())
+		p.do("SETTINGS", p.fr.WriteSettings())
+		p.wantPong()
+		go c.drain()
+		p.wantGoAway(http2.ErrCodeNo)
+		synctest.Wait()
+		p.do("PING", p.fr.WritePing(false, [8]byte{2})) // is read still
+		if err := <-over; err != ErrClosed || !h.isHalf || h.half != 0 || h.whole != lingerTimeout {
+			t.Errorf("got %v, half-closed %v after %v, closed after %v; want ErrClosed, at once, after %v", err, h.isHalf, h.half, h.whole, lingerTimeout)
+		}
+	})
 }

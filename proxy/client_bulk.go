@@ -120,7 +120,11 @@ type clientSource struct {
 	buf []byte
 	p   []byte // read and not taken
 
+	in  pace
 	bad error // what is wrong with the body
+
+	isAnswered  atomic.Bool // a final response has begun
+	isContinued atomic.Bool // 100 was passed on
 
 	// All of the body was taken. The response may come before the one who took the
 	// last piece of a body of known length asks for more.
@@ -271,45 +275,61 @@ func (s *clientSource) take() (data []byte, isDone bool, err error) {
 	return data, s.left == 0, nil
 }
 
-// read reads more from the socket. A client that sends nothing of its body for
-// ReadTimeout is let go; a tunnel may be silent.
+// read reads more from the socket, within the client's pace; a tunnel may be silent.
 func (s *clientSource) read() error {
 	if s.buf == nil {
 		s.buf = make([]byte, bulkPiece)
 	}
-	s.mu.Lock()
-	if s.isStopped {
-		s.mu.Unlock()
-		return errStopped
+	for {
+		timeout, rate := s.c.f.cfg.ReadTimeout, s.c.f.cfg.MinRate
+		isAwaiting := s.isAwaited && s.total == 0 && !s.isContinued.Load()
+		if s.isTunnel {
+			timeout, rate = 0, 0
+		} else if isAwaiting || s.isAnswered.Load() { // what it sends waits for what it is told
+			rate = 0
+		}
+		began := time.Now()
+		if err := s.setDeadline(began, s.in.left(timeout, rate)); err != nil {
+			return err
+		}
+		n, err := s.c.nc.Read(s.buf)
+		s.p = s.buf[:n]
+		isFast := s.in.spent(time.Since(began), int64(n), timeout, rate)
+		if isAwaiting && s.isContinued.Load() { // its time begins
+			s.in, isFast = pace{}, true
+		}
+		if n > 0 {
+			s.c.f.route.stats.clientIn.Add(int64(n))
+		}
+		switch ne, ok := errors.AsType[net.Error](err); {
+		case s.wait(isTrue) != nil:
+			return s.wait(isTrue)
+		case !isFast:
+			s.bad = errSlow
+			return errCut
+		case n > 0:
+			return nil
+		case err == nil:
+			return io.ErrNoProgress
+		case !ok || !ne.Timeout():
+			return err
+		}
 	}
-	if timeout := s.c.f.cfg.ReadTimeout; timeout > 0 && !s.isTunnel {
-		s.c.nc.SetReadDeadline(time.Now().Add(timeout))
-	} else {
-		s.c.nc.SetReadDeadline(time.Time{})
-	}
-	s.mu.Unlock()
-	n, err := s.c.nc.Read(s.buf)
-	s.p = s.buf[:n]
-	if n > 0 {
-		s.c.f.route.stats.clientIn.Add(int64(n))
-		return nil
-	}
-	return s.readErr(err)
 }
 
-func (s *clientSource) readErr(err error) error {
+// setDeadline sets that of the next read, d from now; 0 is none.
+func (s *clientSource) setDeadline(now time.Time, d time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch ne, ok := errors.AsType[net.Error](err); {
-	case s.isStopped:
+	if s.isStopped {
 		return errStopped
-	case err == nil:
-		return io.ErrNoProgress
-	case ok && ne.Timeout():
-		s.bad = errSlow
-		return errCut
 	}
-	return err
+	deadline := time.Time{}
+	if d > 0 {
+		deadline = now.Add(d)
+	}
+	s.c.nc.SetReadDeadline(deadline)
+	return nil
 }
 
 var errSlow = &http1.Error{Status: 408, Msg: "request timeout"}
@@ -317,34 +337,36 @@ var errSlow = &http1.Error{Status: 408, Msg: "request timeout"}
 // await waits for the client to leave, after its body's end. Input of a next
 // request ends the waiting: it is kept, and the client is there.
 func (s *clientSource) await() error {
-	s.mu.Lock()
-	if s.isStopped {
-		s.mu.Unlock()
-		return errStopped
+	if err := s.setDeadline(time.Time{}, 0); err != nil {
+		return err
 	}
-	s.c.nc.SetReadDeadline(time.Time{})
-	s.mu.Unlock()
 	if len(s.p) == 0 && !s.isTunnel {
 		if s.buf == nil {
 			s.buf = make([]byte, bulkPiece)
 		}
-		n, err := s.c.nc.Read(s.buf)
+		n, _ := s.c.nc.Read(s.buf)
 		s.p = s.buf[:n]
 		if n == 0 {
-			if err = s.readErr(err); err == errStopped {
+			if err := s.wait(isTrue); err != nil {
 				return err
 			}
 			return errGone
 		}
 		s.c.f.route.stats.clientIn.Add(int64(n))
 	}
-	return s.wait(func() bool { return false })
+	return s.wait(isFalse)
 }
+
+func isTrue() bool  { return true }
+func isFalse() bool { return false }
 
 // stream implements sink: the response's head is written, and its body will be.
 func (c *clientConn) stream(_ *exchange, resp *wire.Response) bodyWriter {
 	if c.src != nil && (resp.Status >= 300 || bodyLength(resp.Fields) >= 0) {
 		c.src.closeUnlessWhole() // else both may go on for long
+	}
+	if c.src != nil {
+		c.src.isAnswered.Store(true)
 	}
 	hop := c.hop()
 	c.hasAnswered = true
@@ -397,13 +419,8 @@ type clientBody struct {
 }
 
 func (w *clientBody) writeAll(p []byte) error {
-	c := w.c
-	for len(p) > 0 && w.err == nil {
-		c.nc.SetWriteDeadline(time.Now().Add(c.f.cfg.WriteTimeout))
-		var n int
-		n, w.err = c.nc.Write(p[:min(len(p), 64<<10)])
-		c.f.route.stats.clientOut.Add(int64(n))
-		p = p[n:]
+	if w.err == nil {
+		w.err = w.c.writeAll(p)
 	}
 	return w.err
 }

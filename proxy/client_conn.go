@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -54,6 +55,7 @@ type clientConn struct {
 	nc   net.Conn
 	raw  *rawconn.Conn // nc, where it can do raw I/O
 	addr []byte        // the client's IP address
+	from netip.Prefix  // what MaxConnsPerAddr counts it by; not valid without an IP address
 
 	state atomic.Int32
 	since atomic.Int64 // when state began, on the route's clock
@@ -72,6 +74,8 @@ type clientConn struct {
 	src    *clientSource // of a bulk exchange
 
 	hasAnswered bool // a bulk exchange's final head was written
+
+	out pace // owned by the one who writes and may wait
 
 	mu        sync.Mutex // guards all below
 	cur       *input     // what the running exchange was parsed from
@@ -94,13 +98,28 @@ func newClientConn(f *Front, nc net.Conn) *clientConn {
 	c := &clientConn{f: f, nc: nc, idlec: make(chan struct{}, 1)}
 	c.rested.L = &c.mu
 	c.raw, _ = nc.(*rawconn.Conn)
+	c.addr = []byte("unknown")
 	if host, _, err := net.SplitHostPort(nc.RemoteAddr().String()); err == nil {
 		c.addr = []byte(host)
-	} else {
-		c.addr = []byte("unknown")
+		c.from = addrPrefix(host)
 	}
 	c.ex.sink = c
 	return c
+}
+
+// addrPrefix is what counts as one address: of IPv6 a client has the 2^64 of its network.
+func addrPrefix(host string) netip.Prefix {
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	addr = addr.Unmap().WithZone("")
+	bits := 32
+	if addr.Is6() {
+		bits = 64
+	}
+	prefix, _ := addr.Prefix(bits)
+	return prefix
 }
 
 // Acquire implements rawconn.Buffers: room for a read.

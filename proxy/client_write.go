@@ -57,10 +57,14 @@ func (c *clientConn) respond(_ *exchange, resp *wire.Response) {
 	if !isFinal && (c.minor == 0 || resp.Status == 100 && (c.src == nil || !c.src.isAwaited)) {
 		return // RFC 9110 15.2: not for HTTP/1.0; and a 100 nobody waits for is noise
 	}
+	if resp.Status == 100 {
+		c.src.isContinued.Store(true)
+	}
 	var hop http1.Hop
 	if isFinal {
 		c.hasAnswered = true
 		if c.src != nil {
+			c.src.isAnswered.Store(true)
 			c.src.closeUnlessWhole()
 		}
 		hop = c.hop()
@@ -163,7 +167,7 @@ func (c *clientConn) write(p []byte, isLast bool) {
 }
 
 // restLoop writes what the socket did not take at once. It ends when nothing is
-// left, or when the client takes nothing for WriteTimeout.
+// left, or when the client does not keep pace.
 func (c *clientConn) restLoop() {
 	for {
 		c.mu.Lock()
@@ -183,24 +187,18 @@ func (c *clientConn) restLoop() {
 			return
 		}
 		c.mu.Unlock()
-		for len(p) > 0 {
-			c.nc.SetWriteDeadline(time.Now().Add(c.f.cfg.WriteTimeout))
-			n, err := c.nc.Write(p[:min(len(p), 64<<10)])
-			c.f.route.stats.clientOut.Add(int64(n))
-			if err != nil {
-				c.mu.Lock()
-				c.isClosed, c.isResting, c.rest = true, false, nil
-				c.rested.Broadcast()
-				c.f.route.memory.free(&c.restHeld)
-				isLast = c.isLast
-				c.mu.Unlock()
-				c.nc.Close()
-				if isLast {
-					c.over()
-				}
-				return
+		if err := c.writeAll(p); err != nil {
+			c.mu.Lock()
+			c.isClosed, c.isResting, c.rest = true, false, nil
+			c.rested.Broadcast()
+			c.f.route.memory.free(&c.restHeld)
+			isLast = c.isLast
+			c.mu.Unlock()
+			c.nc.Close()
+			if isLast {
+				c.over()
 			}
-			p = p[n:]
+			return
 		}
 	}
 }

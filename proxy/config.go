@@ -50,9 +50,16 @@ type Limits struct {
 	// WriteTimeout bounds how long a client or an upstream may take nothing of
 	// what is written to it. If zero, 30 s is used.
 	WriteTimeout time.Duration
+	// MinRate is how many bytes a second a client has to send of a streamed body before its response
+	// begins, 408 beyond, and to take of a response, while it is waited for, in each 10 s. If
+	// zero, 240 is used. If negative, there is no bound.
+	MinRate int
 	// MaxConns bounds the connections of clients; one more is closed. If zero,
 	// 50000 is used. If negative, there is no bound.
 	MaxConns int
+	// MaxConnsPerAddr bounds the connections of clients of one IPv4 address, or of one
+	// /64 of IPv6; one more is closed. If zero or negative, there is no bound.
+	MaxConnsPerAddr int
 	// MaxUpstreamConns bounds the connections to one upstream; more exchanges
 	// wait for one. If zero, 1024 is used.
 	MaxUpstreamConns int
@@ -79,6 +86,7 @@ func (l *Limits) complete() error {
 	def(&l.QueueTimeout, time.Second)
 	def(&l.ReadTimeout, 30*time.Second)
 	def(&l.WriteTimeout, 30*time.Second)
+	def(&l.MinRate, 240)
 	def(&l.MaxConns, 50000)
 	def(&l.MaxUpstreamConns, 1024)
 	switch {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,7 +31,8 @@ type Front struct {
 	mu        sync.Mutex // guards all below
 	listeners map[net.Listener]struct{}
 	conns     map[*clientConn]struct{}
-	idlec     chan struct{} // closed when draining and no connection is left
+	addrs     map[netip.Prefix]int // of conns, with MaxConnsPerAddr
+	idlec     chan struct{}        // closed when draining and no connection is left
 }
 
 // NewFront makes a Front, and begins to connect to its peers.
@@ -43,7 +45,7 @@ func NewFront(cfg Config) (*Front, error) {
 		cfg: cfg, log: cfg.Logger, idle: cfg.IdleTimeout,
 		lim:   http1.Limits{Head: cfg.MaxHead, Line: min(cfg.MaxHead, 16<<10)},
 		donec: make(chan struct{}), idlec: make(chan struct{}),
-		listeners: make(map[net.Listener]struct{}), conns: make(map[*clientConn]struct{}),
+		listeners: make(map[net.Listener]struct{}), conns: make(map[*clientConn]struct{}), addrs: make(map[netip.Prefix]int),
 	}
 	def(&f.idle, 75*time.Second)
 	if f.route, err = newRouteTo(&f.cfg); err != nil {
@@ -86,22 +88,40 @@ func (f *Front) Serve(ln net.Listener) error {
 		}
 		delay = 0
 		c := newClientConn(f, nc)
-		f.mu.Lock()
-		isFull := f.isDraining.Load() || f.cfg.MaxConns > 0 && len(f.conns) >= f.cfg.MaxConns
-		if !isFull {
-			f.conns[c] = struct{}{}
-			f.wg.Go(c.serveLoop)
-		}
-		f.mu.Unlock()
-		if isFull {
+		if !f.add(c) {
 			nc.Close()
 		}
 	}
 }
 
+// add serves a connection, unless there are too many.
+func (f *Front) add(c *clientConn) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.isDraining.Load() {
+		return false
+	}
+	if f.cfg.MaxConns > 0 && len(f.conns) >= f.cfg.MaxConns ||
+		f.cfg.MaxConnsPerAddr > 0 && c.from.IsValid() && f.addrs[c.from] >= f.cfg.MaxConnsPerAddr {
+		f.route.stats.refused.Add(1)
+		return false
+	}
+	f.conns[c] = struct{}{}
+	if f.cfg.MaxConnsPerAddr > 0 {
+		f.addrs[c.from]++
+	}
+	f.wg.Go(c.serveLoop)
+	return true
+}
+
 func (f *Front) forget(c *clientConn) {
 	f.mu.Lock()
 	delete(f.conns, c)
+	if n := f.addrs[c.from]; n > 1 {
+		f.addrs[c.from] = n - 1
+	} else {
+		delete(f.addrs, c.from)
+	}
 	f.idleLocked()
 	f.mu.Unlock()
 }

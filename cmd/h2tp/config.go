@@ -80,7 +80,7 @@ func (s *setting) Set(v string) error {
 func (o *options) settings() []*setting {
 	*o = options{
 		Limits: proxy.Limits{
-			MaxExchanges: 10000, MaxBody: -1, BatchLimit: 64 << 10, BodyMemory: 256 << 20, MaxHead: 64 << 10, MaxConns: 50000, MaxUpstreamConns: 1024,
+			MaxExchanges: 10000, MaxBody: -1, BatchLimit: 64 << 10, BodyMemory: 256 << 20, MaxHead: 64 << 10, MaxConns: 50000, MaxConnsPerAddr: -1, MinRate: 240, MaxUpstreamConns: 1024,
 			Timeout: time.Minute, ConnectTimeout: 5 * time.Second, QueueTimeout: time.Second,
 			ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
 		},
@@ -120,12 +120,14 @@ func (o *options) settings() []*setting {
 		{name: "body-memory", arg: "SIZE", value: size(&o.BodyMemory, 4<<20, 1<<40, false), usage: "what each front or back holds of all messages together, beyond 8KiB each: 503 for those that need more"},
 		{name: "max-head", arg: "SIZE", value: size(&o.MaxHead, 1<<10, 128<<10, false), usage: "head of a request (431 beyond) and of a response (502 beyond); over 64KiB, both ends need it"},
 		{name: "max-conns", arg: "N", value: count(&o.MaxConns, 1, many, true), needs: needsFront, usage: "connections of clients; one more is closed; off is no bound"},
+		{name: "max-conns-per-addr", arg: "N", value: count(&o.MaxConnsPerAddr, 1, many, true), needs: needsFront, usage: "connections of clients of one IPv4 address or one /64 of IPv6; one more is closed; off is no bound"},
 		{name: "max-upstream-conns", arg: "N", value: count(&o.MaxUpstreamConns, 1, many, false), needs: needsUpstream, usage: "connections to each upstream; more exchanges wait for one"},
 		{name: "timeout", arg: "DURATION", value: duration(&o.Timeout, 100*ms, longest, true), usage: "from the whole request to the whole response: 504 beyond, to within 100ms; off is no bound"},
 		{name: "connect-timeout", arg: "DURATION", value: duration(&o.ConnectTimeout, ms, longest, false), usage: "one dial"},
 		{name: "queue-timeout", arg: "DURATION", value: duration(&o.QueueTimeout, ms, longest, false), needs: needsPeer, usage: "how long an exchange waits while there is no connection to a back: 502 beyond, to within 100ms"},
 		{name: "idle-timeout", arg: "DURATION", def: "75s for clients, 55s for upstreams", value: duration(&o.IdleTimeout, 100*ms, longest, false), usage: "how long a client's or upstream's connection stays open without an exchange"},
 		{name: "read-timeout", arg: "DURATION", value: duration(&o.ReadTimeout, 100*ms, longest, true), needs: needsFront, usage: "how long a client may take to send a request once it began: 408 beyond; off is no bound"},
+		{name: "min-rate", arg: "SIZE", value: size(&o.MinRate, 1, 1<<30, true), needs: needsFront, usage: "bytes a second that a client sends of a streamed body before its response begins (408 below) and takes of a response, over each 10s that it is waited for; off is no bound"},
 		{name: "write-timeout", arg: "DURATION", value: duration(&o.WriteTimeout, 100*ms, longest, false), usage: "how long a client or an upstream may take nothing of what is written to it"},
 		{name: "drain-timeout", arg: "DURATION", value: duration(&o.drainTimeout, ms, longest, false), usage: "how long SIGTERM or SIGINT lets what runs finish; a second signal stops at once"},
 		{name: "log-format", arg: "FORMAT", value: choice(&o.logFormat, "text", "json"), usage: "of the log on standard error: text or json"},

@@ -26,6 +26,7 @@ type Conn struct {
 	writeFn func(uintptr) bool
 	peekFn  func(uintptr)
 	endFn   func(uintptr)
+	queueFn func(uintptr)
 
 	// owned by the one who reads
 	rbuf []byte
@@ -39,8 +40,9 @@ type Conn struct {
 	try  bool // give up instead of waiting
 
 	pmu   sync.Mutex
-	state State // guarded by pmu, as is the next
+	state State // guarded by pmu, as are the next two
 	ended bool
+	queue int
 	probe [1]byte
 }
 
@@ -69,7 +71,7 @@ func Wrap(nc net.Conn) net.Conn {
 		return nc // closed already: let nc itself say so at first use
 	}
 	c := &Conn{Conn: nc, raw: raw}
-	c.readFn, c.writeFn, c.peekFn, c.endFn = c.readReady, c.writeReady, c.peekNow, c.endNow
+	c.readFn, c.writeFn, c.peekFn, c.endFn, c.queueFn = c.readReady, c.writeReady, c.peekNow, c.endNow, c.queueNow
 	return c
 }
 
@@ -213,6 +215,18 @@ func (c *Conn) HasEnded() bool {
 }
 
 func (c *Conn) endNow(fd uintptr) { c.ended = hasEnded(fd) }
+
+// Queued is how many bytes of those written the other end has not acknowledged; 0 off Linux, and when closed.
+func (c *Conn) Queued() int {
+	c.pmu.Lock()
+	defer c.pmu.Unlock()
+	if c.raw.Control(c.queueFn) != nil {
+		return 0
+	}
+	return c.queue
+}
+
+func (c *Conn) queueNow(fd uintptr) { c.queue = queued(fd) }
 
 // CloseWrite ends the stream towards the other end, which reads EOF; reading goes on.
 func (c *Conn) CloseWrite() error {

@@ -26,6 +26,9 @@ func (c *Conn) Peek() State { return Gone }
 // HasEnded is not available on this system.
 func (c *Conn) HasEnded() bool { return false }
 
+// Queued is not available on this system.
+func (c *Conn) Queued() int { return 0 }
+
 // CloseWrite is not available on this system.
 func (c *Conn) CloseWrite() error { return errors.ErrUnsupported }
 

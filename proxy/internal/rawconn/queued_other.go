@@ -1,0 +1,5 @@
+//go:build unix && !linux
+
+package rawconn
+
+func queued(uintptr) int { return 0 }

@@ -201,18 +201,29 @@ func (c *Client) dial() error {
 	began := time.Now()
 	c.cfg.Trace.dialing(addr)
 	cn, err := c.connect(ctx, addr)
-	c.cfg.Trace.connected(addr, began, err)
-	if err != nil {
-		return err
+	if err == nil {
+		err = c.adopt(cn)
 	}
+	c.cfg.Trace.connected(addr, began, err)
+	return err
+}
+
+// adopt makes cn one of the connections, unless it is over already: remove then
+// came too early to find it.
+func (c *Client) adopt(cn *conn) error {
 	c.mu.Lock()
-	c.conns = append(c.conns, cn)
+	cn.mu.Lock()
+	err := cn.err
+	cn.mu.Unlock()
+	if err == nil {
+		c.conns = append(c.conns, cn)
+	}
 	isClosed := c.isDraining
 	c.mu.Unlock()
 	if isClosed {
 		cn.close(ErrClosed)
 	}
-	return nil
+	return err
 }
 
 // connect dials addr, and returns when the peer's SETTINGS have come.

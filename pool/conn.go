@@ -309,6 +309,7 @@ func (c *conn) open(h *Header, r Receiver) (*Stream, error) {
 		return nil, ErrGoAway
 	}
 	s := newStream(c, c.nextID, r)
+	s.headerc = make(chan struct{})
 	c.nextID += 2
 	s.sendWindow = c.peerWindow
 	c.streams[s.id] = s
@@ -350,7 +351,14 @@ func (c *conn) endStream(s *Stream, err error) {
 func (c *conn) endStreamLocked(s *Stream, err error) (tell bool) {
 	if s.err == nil {
 		s.err = err
-		close(s.donec)
+		s.tellHeaderLocked()
+		if s.donec != nil {
+			close(s.donec)
+		}
+		s.wakeReaderLocked()
+		s.wakeSenderLocked()
+		s.forgetDeadlinesLocked()
+		c.unblockLocked(s)
 	}
 	delete(c.streams, s.id)
 	if s.isRecvEnd {

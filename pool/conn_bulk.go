@@ -47,7 +47,7 @@ func (c *conn) takeBulkLocked() bool {
 		c.sendWindow -= n
 		left -= n
 		if len(s.unsent) == 0 {
-			s.wakeSender()
+			s.wakeSenderLocked()
 		}
 		c.queueLocked(s)
 	}

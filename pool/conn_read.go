@@ -146,7 +146,7 @@ func (c *conn) onData(f *http2.DataFrame) error {
 		code = http2.ErrCodeStreamClosed
 	case n > s.recvWindow:
 		code = http2.ErrCodeFlowControl
-	case c.isClient && !s.hasHeader():
+	case c.isClient && !s.hasHeader:
 		code = http2.ErrCodeProtocol
 	}
 	if code != 0 {
@@ -159,7 +159,7 @@ func (c *conn) onData(f *http2.DataFrame) error {
 	if r == nil {
 		s.buf.write(p)
 		c.creditLocked(s, n-int64(len(p)))
-		s.wakeReader()
+		s.wakeReaderLocked()
 		c.mu.Unlock()
 	} else {
 		c.mu.Unlock()
@@ -197,7 +197,7 @@ func (c *conn) recvEnd(s *Stream) {
 		s.isTold = true
 	}
 	isOver := s.isSendEnd && s.text == ""
-	s.wakeReader()
+	s.wakeReaderLocked()
 	c.mu.Unlock()
 	if tell {
 		s.receiver.Closed(io.EOF)
@@ -224,7 +224,7 @@ func (c *conn) onHeaders(f *http2.MetaHeadersFrame) error {
 	switch {
 	case f.Truncated && s != nil:
 		s.Reset(codeCalm)
-	case s != nil && c.isClient && !s.hasHeader():
+	case s != nil && c.isClient && !s.hasHeader:
 		c.onResponse(s, f)
 	case s != nil: // trailers
 		if s.isRecvEnd {
@@ -264,7 +264,12 @@ func (c *conn) onResponse(s *Stream, f *http2.MetaHeadersFrame) {
 			return
 		}
 	}
-	close(s.headerc)
+	c.mu.Lock()
+	if s.err == nil {
+		s.tellHeaderLocked()
+	}
+	s.hasHeader = true
+	c.mu.Unlock()
 	if f.StreamEnded() {
 		c.recvEnd(s)
 	}
@@ -277,8 +282,7 @@ func (c *conn) onRequest(f *http2.MetaHeadersFrame) error {
 	}
 	h := headerOf(f)
 	s := newStream(c, id, nil)
-	s.header = h
-	close(s.headerc)
+	s.header, s.hasHeader = h, true
 	c.mu.Lock()
 	atomic.StoreUint32(&c.lastID, id) // with the stream's entry, as drain sees both
 	if c.isDraining && id > c.goAwayID {
@@ -365,7 +369,7 @@ func (c *conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
 	}
 	s.sendWindow += n
 	isOver := s.sendWindow > maxWindow
-	s.wakeSender()
+	s.wakeSenderLocked()
 	isTold := s.text != "" && c.sendTextLocked(s)
 	c.mu.Unlock()
 	switch {
@@ -433,7 +437,7 @@ func (c *conn) applySettingLocked(set http2.Setting) error {
 			if s.sendWindow += d; s.sendWindow > maxWindow {
 				return &ConnError{Code: http2.ErrCodeFlowControl, Reason: "window overflow"}
 			}
-			s.wakeSender()
+			s.wakeSenderLocked()
 		}
 	}
 	return nil

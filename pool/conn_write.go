@@ -1,6 +1,9 @@
 package pool
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // writeLoop writes what nobody else does: frames that readLoop or keepLoop
 // appended, and what was appended while another goroutine was in nc.Write.
@@ -135,8 +138,23 @@ func (c *conn) leaveLocked() {
 // connection's window, look again, first come first.
 func (c *conn) wakeLocked() {
 	for i, s := range c.blocked {
-		s.wakeSender()
+		s.isBlocked = false
+		s.wakeSenderLocked()
 		c.blocked[i] = nil
 	}
 	c.blocked = c.blocked[:0]
+}
+
+// unblockLocked forgets a writer whose stream is over.
+func (c *conn) unblockLocked(s *Stream) {
+	if s.isBlocked {
+		s.isBlocked = false
+		i := slices.Index(c.blocked, s)
+		c.blocked = slices.Delete(c.blocked, i, i+1)
+	}
+	if s.isQueued {
+		s.isQueued = false
+		i := slices.Index(c.bulk, s)
+		c.bulk = slices.Delete(c.bulk, i, i+1)
+	}
 }

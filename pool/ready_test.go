@@ -582,6 +582,7 @@ func TestServerBoundsItsReadyStreams(t *testing.T) {
 			}
 		}
 		r.Close()
+		synctest.Wait() // one may be on its way
 		for p.set.Ready() > 0 {
 			p.set.Acquire()
 		}

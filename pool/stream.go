@@ -37,19 +37,21 @@ type Opener interface {
 // concurrently; concurrent Writes do not interleave within a frame only.
 type Stream struct {
 	// Immutable.
-	c       *conn
-	id      uint32
-	headerc chan struct{} // closed when header is set
-	donec   chan struct{} // closed when the stream is over
-	sendc   chan struct{} // wakes Write, capacity 1
-	recvc   chan struct{} // wakes Read, capacity 1
-	readDL  deadline
-	writeDL deadline
-	turn    sync.Mutex // whose Write fills unsent; taken before c.mu
+	c    *conn
+	id   uint32
+	turn sync.Mutex // whose Write fills unsent; taken before c.mu
 
-	header Header // the peer's; set before headerc closes
+	header    Header // the peer's; set before hasHeader and before Open returns
+	hasHeader bool   // set by readLoop, under c.mu
 
-	// Guarded by c.mu.
+	// Guarded by c.mu. What only some streams need is made when they do.
+	headerc    chan struct{} // client, within Open: closed at the header section or the end
+	donec      chan struct{} // for Done: closed at the end
+	sendc      chan struct{} // wakes a Write that waits, capacity 1
+	recvc      chan struct{} // wakes a Read that waits, capacity 1
+	readers    int32         // that wait
+	writers    int32
+	dl         *deadlines
 	receiver   Receiver // set before the first DATA frame can arrive
 	err        error    // why it is over; io.EOF when both sides ended
 	isTold     bool     // receiver.Closed was or is being called
@@ -69,16 +71,11 @@ type Stream struct {
 	withheld   int64      // credit that will not be returned: the window shrinks
 	resized    time.Duration
 	hasWaited  bool // a Read waited for the peer since then
+	isBlocked  bool // in c.blocked
 }
 
 func newStream(c *conn, id uint32, r Receiver) *Stream {
-	return &Stream{
-		c: c, id: id, receiver: r,
-		headerc: make(chan struct{}), donec: make(chan struct{}),
-		sendc: make(chan struct{}, 1), recvc: make(chan struct{}, 1),
-		readDL: makeDeadline(), writeDL: makeDeadline(),
-		window: leastWindow, recvWindow: leastWindow,
-	}
+	return &Stream{c: c, id: id, receiver: r, window: leastWindow, recvWindow: leastWindow}
 }
 
 // ID returns the HTTP/2 stream identifier.
@@ -89,7 +86,17 @@ func (s *Stream) ID() uint32 { return s.id }
 func (s *Stream) Header() *Header { return &s.header }
 
 // Done is closed when the stream is over in both directions.
-func (s *Stream) Done() <-chan struct{} { return s.donec }
+func (s *Stream) Done() <-chan struct{} {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if s.donec == nil {
+		s.donec = make(chan struct{})
+		if s.err != nil {
+			close(s.donec)
+		}
+	}
+	return s.donec
+}
 
 // Err returns why the stream is over, io.EOF when both sides ended it, and nil while it is not.
 func (s *Stream) Err() error {
@@ -130,15 +137,6 @@ func (s *Stream) cutErr() error {
 		return nil
 	}
 	return s.err
-}
-
-func (s *Stream) hasHeader() bool {
-	select {
-	case <-s.headerc:
-		return true
-	default:
-		return false
-	}
 }
 
 // SetReceiver sets the receiver of an accepted stream; only within
@@ -210,8 +208,20 @@ func (c *conn) sendTextLocked(s *Stream) bool {
 	return s.text == ""
 }
 
-func (s *Stream) wakeSender() { wake(s.sendc) }
-func (s *Stream) wakeReader() { wake(s.recvc) }
+// wakeSenderLocked wakes one Write that waits, if one does; it wakes the next when
+// what it finds concerns all.
+func (s *Stream) wakeSenderLocked() {
+	if s.writers > 0 {
+		wake(s.sendc)
+	}
+}
+
+// wakeReaderLocked is the same for Read.
+func (s *Stream) wakeReaderLocked() {
+	if s.readers > 0 {
+		wake(s.recvc)
+	}
+}
 
 func wake(c chan struct{}) {
 	select {
@@ -227,30 +237,35 @@ func (s *Stream) Read(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for {
-		if s.readDL.isOver() {
-			return 0, os.ErrDeadlineExceeded
-		}
-		if n := s.buf.readTo(p); n > 0 {
-			c.creditLocked(s, int64(n))
-			return n, nil
-		}
-		switch {
-		case len(p) == 0:
-			return 0, nil
-		case s.isRecvEnd:
-			return 0, io.EOF
-		case s.err != nil:
-			return 0, s.err
+		n, err := s.readLocked(p)
+		if n > 0 || err != nil || len(p) == 0 {
+			s.wakeReaderLocked() // if there is another: for the rest, or the same error
+			return n, err
 		}
 		s.hasWaited = true
-		c.mu.Unlock()
-		select {
-		case <-s.recvc:
-		case <-s.donec:
-		case <-s.readDL.wait():
+		if s.recvc == nil {
+			s.recvc = make(chan struct{}, 1)
 		}
+		s.readers++
+		c.mu.Unlock()
+		<-s.recvc
 		c.mu.Lock()
+		s.readers--
 	}
+}
+
+func (s *Stream) readLocked(p []byte) (int, error) {
+	if s.isReadOver() {
+		return 0, os.ErrDeadlineExceeded
+	}
+	if n := s.buf.readTo(p); n > 0 {
+		s.c.creditLocked(s, int64(n))
+		return n, nil
+	}
+	if s.isRecvEnd {
+		return 0, io.EOF
+	}
+	return 0, s.err
 }
 
 // CloseWrite ends this end's side of the stream, after what was written.
@@ -306,41 +321,26 @@ func (s *Stream) Close() error {
 	return nil
 }
 
-// SetDeadline sets both deadlines of this stream, and of no other.
-func (s *Stream) SetDeadline(t time.Time) error {
-	s.readDL.set(t)
-	s.writeDL.set(t)
-	return nil
-}
-
-// SetReadDeadline bounds Read; the zero time means no bound.
-func (s *Stream) SetReadDeadline(t time.Time) error {
-	s.readDL.set(t)
-	return nil
-}
-
-// SetWriteDeadline bounds Write; the zero time means no bound. A Write under a
-// deadline leaves the socket to the connection's writing goroutine.
-func (s *Stream) SetWriteDeadline(t time.Time) error {
-	s.writeDL.set(t)
-	return nil
-}
-
 // awaitHeader waits for the response's header section.
 func (s *Stream) awaitHeader(ctx context.Context) error {
 	select {
 	case <-s.headerc:
-		return nil
-	case <-s.donec:
-		if s.hasHeader() {
-			return nil
-		}
-		s.c.mu.Lock()
-		defer s.c.mu.Unlock()
-		return s.err
 	case <-ctx.Done():
 		s.Reset(http2.ErrCodeCancel)
 		return context.Cause(ctx)
+	}
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if s.hasHeader {
+		return nil
+	}
+	return s.err
+}
+
+// tellHeaderLocked lets awaitHeader go on.
+func (s *Stream) tellHeaderLocked() {
+	if s.headerc != nil && !s.hasHeader {
+		close(s.headerc)
 	}
 }
 

@@ -27,6 +27,7 @@ func (s *Stream) writeBatched(p []byte) (int, error) {
 	defer c.mu.Unlock()
 	for {
 		if err := s.writeErrLocked(); err != nil {
+			s.wakeSenderLocked() // if there is another
 			return done, err
 		}
 		room := min(int64(len(p)-done), s.sendWindow, c.sendWindow, int64(outSoftLimit-len(c.out)))
@@ -45,12 +46,11 @@ func (s *Stream) writeBatched(p []byte) (int, error) {
 		if isSelf {
 			continue
 		}
-		if s.sendWindow > 0 {
+		if s.sendWindow > 0 && !s.isBlocked {
+			s.isBlocked = true
 			c.blocked = append(c.blocked, s)
 		}
-		if err := s.awaitTurnLocked(); err != nil {
-			return done, err
-		}
+		s.awaitTurnLocked()
 	}
 }
 
@@ -75,9 +75,7 @@ func (s *Stream) writeBulk(p []byte) (int, error) {
 		if isSelf {
 			continue
 		}
-		if err := s.awaitTurnLocked(); err != nil {
-			return len(p) - len(s.unsent), err
-		}
+		s.awaitTurnLocked()
 	}
 }
 
@@ -88,7 +86,7 @@ func (s *Stream) writeOutLocked() bool {
 	switch {
 	case !c.hasOutLocked() || c.err != nil:
 		return false
-	case c.isWriting || s.writeDL.isSet():
+	case c.isWriting || s.dl != nil && !s.dl.write.at.IsZero():
 		c.kickLocked()
 		return false
 	}
@@ -96,17 +94,17 @@ func (s *Stream) writeOutLocked() bool {
 	return true
 }
 
-// awaitTurnLocked waits, without the lock, until there may be room or credit.
-func (s *Stream) awaitTurnLocked() error {
-	s.c.mu.Unlock()
-	defer s.c.mu.Lock()
-	select {
-	case <-s.sendc:
-	case <-s.donec:
-	case <-s.writeDL.wait():
-		return os.ErrDeadlineExceeded
+// awaitTurnLocked waits, without the lock, until there may be room or credit, or
+// the deadline has passed.
+func (s *Stream) awaitTurnLocked() {
+	if s.sendc == nil {
+		s.sendc = make(chan struct{}, 1)
 	}
-	return nil
+	s.writers++
+	s.c.mu.Unlock()
+	<-s.sendc
+	s.c.mu.Lock()
+	s.writers--
 }
 
 func (s *Stream) writeErrLocked() error {
@@ -117,7 +115,7 @@ func (s *Stream) writeErrLocked() error {
 		return s.err
 	case s.c.err != nil:
 		return s.c.err
-	case s.writeDL.isOver():
+	case s.isWriteOver():
 		return os.ErrDeadlineExceeded
 	}
 	return nil

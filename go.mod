@@ -3,6 +3,7 @@ module github.com/h2tp/h2tp
 go 1.26.0
 
 require (
+	github.com/coder/websocket v1.8.15
 	github.com/golang/snappy v1.0.0
 	github.com/klauspost/compress v1.20.3
 	github.com/valyala/fasthttp v1.74.0

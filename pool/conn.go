@@ -39,6 +39,7 @@ type conn struct {
 
 	// Owned by readLoop.
 	br          *bufio.Reader
+	in          *frameReader // of br
 	fr          *http2.Framer
 	sawSettings bool
 	lastID      uint32 // highest stream the peer opened; read elsewhere atomically
@@ -57,6 +58,8 @@ type conn struct {
 	nextID     uint32     // client only
 	isDraining bool       // GOAWAY was sent or received: no new streams
 	goAwayID   uint32     // server: the last stream accepted before our GOAWAY
+	held       int        // server: streams that are over, but not for their owners
+	budget     budget     // of what the peer asks for nothing
 	ended      [32]uint32 // the streams last ended whose peer may send nothing more
 	endedNext  int
 
@@ -74,6 +77,7 @@ type conn struct {
 	sendWindow  int64 // what we may send, all streams
 	recvWindow  int64 // what the peer may send
 	recvDue     int64 // consumed and not yet returned by WINDOW_UPDATE
+	windows     int64 // taken of cfg.Windows
 	peerWindow  int64 // SETTINGS_INITIAL_WINDOW_SIZE
 	peerFrame   int   // SETTINGS_MAX_FRAME_SIZE
 	peerStreams uint32
@@ -96,7 +100,8 @@ func newConn(nc net.Conn, isClient bool, cfg *Common) *conn {
 		goAwayID: math.MaxUint32, bulkLimit: minBulk,
 	}
 	c.henc = hpack.NewEncoder(&c.hbuf)
-	c.fr = http2.NewFramer(io.Discard, c.br)
+	c.in = newFrameReader(c.br, cfg.MaxHeaderBytes)
+	c.fr = http2.NewFramer(io.Discard, c.in)
 	c.fr.SetReuseFrames()
 	c.fr.SetMaxReadFrameSize(maxReadFrame)
 	c.fr.MaxHeaderListSize = uint32(cfg.MaxHeaderBytes)
@@ -142,6 +147,10 @@ func handshake(ctx context.Context, nc net.Conn, isClient bool, cfg *Common) (ne
 // run serves the connection until it is over and returns why. Every stream
 // has been told, and no goroutine is left, when it returns.
 func (c *conn) run() error {
+	if !c.isClient {
+		c.cfg.Windows.conns.Add(1)
+		defer c.cfg.Windows.conns.Add(-1)
+	}
 	c.wg.Go(c.writeLoop)
 	c.wg.Go(c.keepLoop)
 	err := c.readLoop()
@@ -359,6 +368,18 @@ func (c *conn) endStreamLocked(s *Stream, err error) (tell bool) {
 		s.wakeSenderLocked()
 		s.forgetDeadlinesLocked()
 		c.unblockLocked(s)
+		if err == io.EOF {
+			c.budget.repay(1)
+		}
+		if !s.isRecvEnd {
+			s.buf.free() // nobody can tell what was lost behind it
+		}
+		if err != io.EOF || s.buf.size > 0 {
+			s.holdLocked()
+		}
+		if !c.isClient && c.streams[s.id] == s {
+			c.cfg.Windows.streams.Add(-1)
+		}
 	}
 	delete(c.streams, s.id)
 	if s.isRecvEnd {

@@ -46,6 +46,7 @@ func (c *conn) takeBulkLocked() bool {
 		s.sendWindow -= n
 		c.sendWindow -= n
 		left -= n
+		c.repaySentLocked(n, len(s.unsent) == 0)
 		if len(s.unsent) == 0 {
 			s.wakeSenderLocked()
 		}

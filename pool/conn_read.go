@@ -12,6 +12,9 @@ import (
 
 const codeCalm = http2.ErrCodeEnhanceYourCalm
 
+// maxDebug is how much of a GOAWAY's text is kept.
+const maxDebug = 256
+
 // readLoop reads frames until the connection is over and returns why.
 func (c *conn) readLoop() error {
 	first := c.readPreface
@@ -26,7 +29,9 @@ func (c *conn) readLoop() error {
 		c.lastRead.Store(int64(time.Since(c.start)))
 		if err != nil {
 			if se, ok := errors.AsType[http2.StreamError](err); ok {
-				c.resetID(se.StreamID, se.Code)
+				if err := c.resetID(se.StreamID, se.Code); err != nil {
+					return err
+				}
 				continue
 			}
 			return c.readError(err)
@@ -101,7 +106,9 @@ func (c *conn) handle(f http2.Frame) error {
 			c.out = appendPing(c.out, true, f.Data)
 			c.kickLocked()
 		}
+		err := c.spendLocked(1, "PING")
 		c.mu.Unlock()
+		return err
 	case *http2.RSTStreamFrame:
 		return c.onReset(f)
 	case *http2.GoAwayFrame:
@@ -113,7 +120,7 @@ func (c *conn) handle(f http2.Frame) error {
 	case *http2.PushPromiseFrame:
 		return protocolError("PUSH_PROMISE")
 	}
-	return nil
+	return c.spend(1, "PRIORITY or unknown") // ignored, RFC 9113 5.3.2 and 5.5
 }
 
 // onData accounts for a DATA frame and hands its payload on. The connection's
@@ -121,6 +128,11 @@ func (c *conn) handle(f http2.Frame) error {
 // its consumer took it.
 func (c *conn) onData(f *http2.DataFrame) error {
 	n, p := int64(f.Length), f.Data()
+	if len(p) == 0 && !f.StreamEnded() {
+		if err := c.spend(1, "empty DATA"); err != nil {
+			return err
+		}
+	}
 	c.mu.Lock()
 	if n > c.recvWindow {
 		c.mu.Unlock()
@@ -151,8 +163,7 @@ func (c *conn) onData(f *http2.DataFrame) error {
 	}
 	if code != 0 {
 		c.mu.Unlock()
-		s.Reset(code)
-		return nil
+		return c.provoked(s, code, &ResetError{Code: code, Local: true})
 	}
 	s.recvWindow -= n
 	r := s.receiver
@@ -165,8 +176,7 @@ func (c *conn) onData(f *http2.DataFrame) error {
 		c.mu.Unlock()
 		if len(p) > 0 {
 			if err := r.Receive(p); err != nil {
-				c.resetError(s, err)
-				return nil
+				return c.resetError(s, err)
 			}
 		}
 		c.mu.Lock()
@@ -180,12 +190,12 @@ func (c *conn) onData(f *http2.DataFrame) error {
 }
 
 // resetError resets s after its Receiver returned err.
-func (c *conn) resetError(s *Stream, err error) {
+func (c *conn) resetError(s *Stream, err error) error {
 	code := http2.ErrCodeProtocol
 	if re, ok := errors.AsType[*ResetError](err); ok {
 		code = re.Code
 	}
-	s.reset(code, err)
+	return c.provoked(s, code, err)
 }
 
 // recvEnd notes that the peer has ended its side of s.
@@ -220,19 +230,24 @@ func (c *conn) onHeaders(f *http2.MetaHeadersFrame) error {
 	s := c.streams[id]
 	isIdle := c.isIdleLocked(id)
 	late := c.lateLocked(id) // if s is nil
+	err := c.spendLocked(c.in.block>>10, "HEADERS of some size")
 	c.mu.Unlock()
+	var code Code
 	switch {
+	case err != nil:
+		return err
 	case f.Truncated && s != nil:
-		s.Reset(codeCalm)
+		code = codeCalm
 	case s != nil && c.isClient && !s.hasHeader:
-		c.onResponse(s, f)
+		return c.onResponse(s, f)
 	case s != nil: // trailers
 		if s.isRecvEnd {
-			s.Reset(http2.ErrCodeStreamClosed)
+			code = http2.ErrCodeStreamClosed
 		} else if !f.StreamEnded() || f.PseudoValue("status") != "" || f.PseudoValue("method") != "" {
-			s.Reset(http2.ErrCodeProtocol)
+			code = http2.ErrCodeProtocol
 		} else {
 			c.recvEnd(s)
+			return nil
 		}
 	case c.isClient && isIdle:
 		return protocolError("HEADERS on an idle stream")
@@ -242,26 +257,26 @@ func (c *conn) onHeaders(f *http2.MetaHeadersFrame) error {
 		return &ConnError{Code: http2.ErrCodeStreamClosed, Reason: "request on a closed stream"}
 	case !c.isClient && !f.StreamEnded():
 		return protocolError("trailers that end nothing")
-	default: // trailers of a stream that this end has ended
+	case late != nil:
 		return late
+	default: // of a stream that this end has ended
+		return c.spend(1, "late HEADERS")
 	}
-	return nil
+	return c.provoked(s, code, &ResetError{Code: code, Local: true})
 }
 
-func (c *conn) onResponse(s *Stream, f *http2.MetaHeadersFrame) {
+func (c *conn) onResponse(s *Stream, f *http2.MetaHeadersFrame) error {
 	h := headerOf(f)
 	if h.Status >= 100 && h.Status < 200 && !f.StreamEnded() {
-		return // interim: nothing on the hop uses it
+		return c.spend(1, "interim response") // nothing on the hop uses it
 	}
 	if h.Status < 200 {
-		s.Reset(http2.ErrCodeProtocol)
-		return
+		return c.provoked(s, http2.ErrCodeProtocol, &ResetError{Code: http2.ErrCodeProtocol, Local: true})
 	}
 	s.header = h
 	if o, ok := s.receiver.(Opener); ok && h.Status == 200 {
 		if err := o.Opened(s); err != nil {
-			c.resetError(s, err)
-			return
+			return c.resetError(s, err)
 		}
 	}
 	c.mu.Lock()
@@ -273,6 +288,7 @@ func (c *conn) onResponse(s *Stream, f *http2.MetaHeadersFrame) {
 	if f.StreamEnded() {
 		c.recvEnd(s)
 	}
+	return nil
 }
 
 func (c *conn) onRequest(f *http2.MetaHeadersFrame) error {
@@ -283,15 +299,16 @@ func (c *conn) onRequest(f *http2.MetaHeadersFrame) error {
 	h := headerOf(f)
 	s := newStream(c, id, nil)
 	s.header, s.hasHeader = h, true
+	s.opened = time.Duration(c.lastRead.Load())
 	c.mu.Lock()
 	atomic.StoreUint32(&c.lastID, id) // with the stream's entry, as drain sees both
 	if c.isDraining && id > c.goAwayID {
-		c.mu.Unlock()
-		return nil // our GOAWAY told the peer that this one is not served
+		defer c.mu.Unlock()
+		return c.spendLocked(1, "HEADERS after GOAWAY") // which said that it is not served
 	}
 	var code Code
 	switch {
-	case len(c.streams) >= c.cfg.MaxStreams:
+	case len(c.streams)+c.held >= c.cfg.MaxStreams || !c.cfg.Windows.hasPlace(len(c.streams)+c.held):
 		code = http2.ErrCodeRefusedStream
 	case f.Truncated:
 		code = codeCalm
@@ -305,11 +322,12 @@ func (c *conn) onRequest(f *http2.MetaHeadersFrame) error {
 		c.out = appendReset(c.out, id, code)
 		c.kickLocked()
 		c.mu.Unlock()
-		return nil
+		return c.provoked(nil, code, nil)
 	}
 	s.sendWindow = c.peerWindow
 	s.isRecvEnd = f.StreamEnded()
 	c.streams[id] = s
+	c.cfg.Windows.streams.Add(1)
 	c.mu.Unlock()
 	c.cfg.Trace.opened(s)
 	c.accept(s)
@@ -348,6 +366,7 @@ func (c *conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
 	if f.StreamID == 0 {
 		c.sendWindow += n
 		isOver := c.sendWindow > maxWindow
+		err := c.spendLocked(1+len(c.blocked)>>4, "WINDOW_UPDATE") // each is woken
 		c.wakeLocked()
 		if c.hasOutLocked() {
 			c.kickLocked()
@@ -356,7 +375,11 @@ func (c *conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
 		if isOver {
 			return &ConnError{Code: http2.ErrCodeFlowControl, Reason: "window overflow"}
 		}
-		return nil
+		return err
+	}
+	if err := c.spendLocked(1, "WINDOW_UPDATE"); err != nil {
+		c.mu.Unlock()
+		return err
 	}
 	s := c.streams[f.StreamID]
 	if s == nil {
@@ -374,7 +397,7 @@ func (c *conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
 	c.mu.Unlock()
 	switch {
 	case isOver:
-		s.Reset(http2.ErrCodeFlowControl)
+		return c.provoked(s, http2.ErrCodeFlowControl, &ResetError{Code: http2.ErrCodeFlowControl, Local: true})
 	case isTold:
 		c.endStream(s, io.EOF)
 	}
@@ -387,11 +410,15 @@ func (c *conn) onSettings(f *http2.SettingsFrame) error {
 		if c.rtt == 0 { // SETTINGS is the first frame either end sends
 			c.rtt = max(1, time.Since(c.start))
 		}
+		err := c.spendLocked(1, "SETTINGS")
 		c.mu.Unlock()
-		return nil
+		return err
 	}
 	c.mu.Lock()
-	err := f.ForeachSetting(c.applySettingLocked)
+	err := c.spendLocked(1+f.NumSettings()+len(c.streams)>>4, "SETTINGS")
+	if err == nil {
+		err = f.ForeachSetting(c.applySettingLocked)
+	}
 	c.out = appendSettingsAck(c.out)
 	var told []*Stream // refused ones whose text the windows now take
 	for _, s := range c.streams {
@@ -431,6 +458,9 @@ func (c *conn) applySettingLocked(set http2.Setting) error {
 	case http2.SettingMaxFrameSize:
 		c.peerFrame = int(set.Val)
 	case http2.SettingInitialWindowSize:
+		if err := c.spendLocked(len(c.streams)>>2, "SETTINGS"); err != nil { // each is woken
+			return err
+		}
 		d := int64(set.Val) - c.peerWindow
 		c.peerWindow = int64(set.Val)
 		for _, s := range c.streams {
@@ -451,17 +481,23 @@ func (c *conn) onReset(f *http2.RSTStreamFrame) error {
 	c.mu.Unlock()
 	switch {
 	case s != nil:
+		err := c.peerReset(s)
 		c.cfg.Trace.reset(s, f.ErrCode, false)
 		c.endStream(s, &ResetError{Code: f.ErrCode})
+		return err
 	case isIdle:
 		return protocolError("RST_STREAM on an idle stream")
 	}
-	return nil
+	return c.spend(1, "RST_STREAM on a closed stream")
 }
 
 func (c *conn) onGoAway(f *http2.GoAwayFrame) error {
 	var lost []*Stream
 	c.mu.Lock()
+	if err := c.spendLocked(1+len(c.streams)>>2, "GOAWAY"); err != nil {
+		c.mu.Unlock()
+		return err
+	}
 	c.isDraining = true
 	for id, s := range c.streams {
 		if c.isClient && id > f.LastStreamID {
@@ -474,7 +510,8 @@ func (c *conn) onGoAway(f *http2.GoAwayFrame) error {
 		c.endStream(s, ErrGoAway)
 	}
 	if f.ErrCode != http2.ErrCodeNo {
-		return &ConnError{Code: f.ErrCode, Reason: string(f.DebugData()), Peer: true}
+		debug := f.DebugData()
+		return &ConnError{Code: f.ErrCode, Reason: string(debug[:min(len(debug), maxDebug)]), Peer: true}
 	}
 	if isIdle {
 		c.close(ErrGoAway)
@@ -484,7 +521,7 @@ func (c *conn) onGoAway(f *http2.GoAwayFrame) error {
 }
 
 // resetID answers a frame that was wrong for one stream.
-func (c *conn) resetID(id uint32, code Code) {
+func (c *conn) resetID(id uint32, code Code) error {
 	c.mu.Lock()
 	s := c.streams[id]
 	if s == nil {
@@ -495,7 +532,5 @@ func (c *conn) resetID(id uint32, code Code) {
 		c.kickLocked()
 	}
 	c.mu.Unlock()
-	if s != nil {
-		s.Reset(code)
-	}
+	return c.provoked(s, code, &ResetError{Code: code, Local: true})
 }

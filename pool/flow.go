@@ -8,10 +8,28 @@ import (
 
 // Windows bounds the receive windows of all streams that share it, and so what
 // peers can make a process hold for consumers that do not read. Each stream has
-// leastWindow without asking; what it has more counts. The zero value has no room.
+// leastWindow without asking; what it has more counts. A connection takes no more
+// than it leaves to others, so that each finds some of it however greedy those
+// before were. The zero value has no room.
+//
+// The least windows are bounded by refusing streams: a server whose connections
+// have as many as would hold leastFactor times the limit takes more only on those
+// that have less than an equal part.
 type Windows struct {
-	limit int64
-	used  atomic.Int64
+	limit   int64
+	used    atomic.Int64
+	streams atomic.Int64 // open, that peers opened
+	conns   atomic.Int64 // of servers
+}
+
+// leastFactor is large, as a least window is rarely full: with the default limit
+// it makes 16384 streams, or 1 GiB if peers fill them all and nobody reads.
+const leastFactor = 16
+
+// hasPlace reports whether a connection with so many streams may have another.
+func (w *Windows) hasPlace(streams int) bool {
+	most := leastFactor * w.limit / leastWindow
+	return w.streams.Load() < most || int64(streams) < most/max(1, w.conns.Load())
 }
 
 // NewWindows makes a bound in bytes; zero or less means 64 MiB.
@@ -28,8 +46,9 @@ func (w *Windows) Used() int64 { return w.used.Load() }
 // Limit returns the bound.
 func (w *Windows) Limit() int64 { return w.limit }
 
-func (w *Windows) take(n int64) bool {
-	if w.used.Add(n) > w.limit {
+// take takes n for a connection that has taken of it already.
+func (w *Windows) take(n, of int64) bool {
+	if used := w.used.Add(n); of+n > w.limit-used {
 		w.used.Add(-n)
 		return false
 	}
@@ -104,6 +123,19 @@ func (r *recvBuffer) free() {
 	r.pieces, r.size = nil, 0
 }
 
+func (c *conn) takeWindowLocked(n int64) bool {
+	if !c.cfg.Windows.take(n, c.windows) {
+		return false
+	}
+	c.windows += n
+	return true
+}
+
+func (c *conn) giveWindowLocked(n int64) {
+	c.cfg.Windows.give(n)
+	c.windows -= n
+}
+
 // creditLocked counts n bytes of s as consumed, and returns the credit once it is
 // a quarter of the window. Each time a window has been consumed, it doubles if its
 // consumer had to wait for the peer meanwhile and it took no longer than a few round
@@ -125,7 +157,7 @@ func (c *conn) creditLocked(s *Stream, n int64) {
 		s.recvDue -= d
 		s.withheld -= d
 		s.window -= d
-		c.cfg.Windows.give(d)
+		c.giveWindowLocked(d)
 	}
 	if s.recvDue >= s.window/4 {
 		c.out = appendWindowUpdate(c.out, s.id, uint32(s.recvDue))
@@ -146,7 +178,7 @@ func (c *conn) resizeLocked(s *Stream) {
 	took := now - s.resized
 	s.resized = now
 	switch {
-	case s.hasWaited && took <= windowTrips*c.rtt && s.window < maxStreamWindow && c.cfg.Windows.take(s.window):
+	case s.hasWaited && took <= windowTrips*c.rtt && s.window < maxStreamWindow && c.takeWindowLocked(s.window):
 		s.recvDue += s.window
 		s.window *= 2
 		s.withheld = 0
@@ -166,7 +198,7 @@ func (c *conn) widenLocked(s *Stream) {
 	if s.err != nil || s.window >= want {
 		return
 	}
-	if s.receiver == nil && !c.cfg.Windows.take(want-leastWindow) {
+	if s.receiver == nil && !c.takeWindowLocked(want-leastWindow) {
 		return
 	}
 	c.out = appendWindowUpdate(c.out, s.id, uint32(want-s.window))
@@ -174,10 +206,11 @@ func (c *conn) widenLocked(s *Stream) {
 	s.window = want
 }
 
-// forgetWindowLocked ends what s counts for.
+// forgetWindowLocked ends what s counts for, except for what is yet to be read: s
+// is over, but its owner may be slow.
 func (c *conn) forgetWindowLocked(s *Stream) {
-	if s.receiver == nil && s.window > leastWindow {
-		c.cfg.Windows.give(s.window - leastWindow)
-		s.window = leastWindow
+	if left := max(leastWindow, int64(s.buf.size)); s.receiver == nil && s.window > left {
+		c.giveWindowLocked(s.window - left)
+		s.window = left
 	}
 }

@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"sync"
 	"time"
@@ -158,7 +159,11 @@ func (s *Server) serveConn(nc net.Conn) {
 	err = c.run()
 	timer.Stop()
 	s.cfg.Trace.disconnected(addr, err)
-	s.cfg.Logger.Debug("connection ended", "addr", addr, "err", err)
+	level := slog.LevelDebug
+	if ce, ok := errors.AsType[*ConnError](err); ok && ce.Code == codeCalm && !ce.Peer {
+		level = slog.LevelWarn // a budget is spent
+	}
+	s.cfg.Logger.Log(context.Background(), level, "connection ended", "addr", addr, "err", err)
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.bytesIn += c.bytesIn.Load()

@@ -70,8 +70,12 @@ type Stream struct {
 	consumed   int64      // since the window was last looked at
 	withheld   int64      // credit that will not be returned: the window shrinks
 	resized    time.Duration
-	hasWaited  bool // a Read waited for the peer since then
-	isBlocked  bool // in c.blocked
+	hasWaited  bool          // a Read waited for the peer since then
+	opened     time.Duration // server: when, since the connection's start
+	isUsed     bool          // its owner read or wrote
+	isReleased bool          // its owner is done with it
+	isHeld     bool          // it is over, and counts in c.held
+	isBlocked  bool          // in c.blocked
 }
 
 func newStream(c *conn, id uint32, r Receiver) *Stream {
@@ -236,6 +240,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	s.isUsed = true
 	for {
 		n, err := s.readLocked(p)
 		if n > 0 || err != nil || len(p) == 0 {
@@ -260,6 +265,12 @@ func (s *Stream) readLocked(p []byte) (int, error) {
 	}
 	if n := s.buf.readTo(p); n > 0 {
 		s.c.creditLocked(s, int64(n))
+		if s.err != nil {
+			s.c.forgetWindowLocked(s)
+			if s.err == io.EOF && s.buf.size == 0 {
+				s.releaseLocked()
+			}
+		}
 		return n, nil
 	}
 	if s.isRecvEnd {
@@ -273,6 +284,7 @@ func (s *Stream) CloseWrite() error {
 	c := s.c
 	c.mu.Lock()
 	if s.err != nil || s.isSendEnd {
+		s.releaseLocked()
 		c.mu.Unlock()
 		return nil
 	}
@@ -288,7 +300,12 @@ func (s *Stream) CloseWrite() error {
 }
 
 // Reset ends the stream in both directions with a code.
-func (s *Stream) Reset(code Code) { s.reset(code, &ResetError{Code: code, Local: true}) }
+func (s *Stream) Reset(code Code) {
+	s.c.mu.Lock()
+	s.releaseLocked()
+	s.c.mu.Unlock()
+	s.reset(code, &ResetError{Code: code, Local: true})
+}
 
 func (s *Stream) reset(code Code, err error) {
 	c := s.c
@@ -310,6 +327,7 @@ func (s *Stream) reset(code Code, err error) {
 func (s *Stream) Close() error {
 	s.CloseWrite()
 	s.c.mu.Lock()
+	s.releaseLocked()
 	isOver := s.err != nil
 	s.c.mu.Unlock()
 	if !isOver {
@@ -317,6 +335,7 @@ func (s *Stream) Close() error {
 	}
 	s.c.mu.Lock()
 	s.buf.free()
+	s.c.forgetWindowLocked(s)
 	s.c.mu.Unlock()
 	return nil
 }

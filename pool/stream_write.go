@@ -38,6 +38,7 @@ func (s *Stream) writeBatched(p []byte) (int, error) {
 			c.sendWindow -= n
 			done += int(n)
 			room -= n
+			c.repaySentLocked(n, done == len(p))
 		}
 		isSelf := s.writeOutLocked()
 		if done == len(p) {
@@ -61,6 +62,7 @@ func (s *Stream) writeBulk(p []byte) (int, error) {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	s.isUsed = true
 	s.unsent = p
 	defer func() { s.unsent = nil }()
 	for {

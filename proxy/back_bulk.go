@@ -96,6 +96,7 @@ func (bs *backStream) readyID() uint32 {
 	for id := range bs.ready {
 		select {
 		case <-bs.ready[id].s.Done():
+			bs.ready[id].s.Close()
 			delete(bs.ready, id)
 		default:
 		}
@@ -130,6 +131,7 @@ func (bs *backStream) acquireLocked() (uint32, *heldStream) {
 		delete(bs.ready, id)
 		select {
 		case <-r.s.Done():
+			r.s.Close()
 		default:
 			return id, r
 		}

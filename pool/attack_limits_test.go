@@ -131,16 +131,39 @@ func TestStreamCountsUntilItsOwnerIsDone(t *testing.T) {
 			}
 		}
 		open(3, 100)
-		if n := len(accepted); n != 11 {
-			t.Errorf("got %d streams accepted; want MaxStreams 11", n)
+		if n := len(accepted); n != 22 {
+			t.Errorf("got %d streams accepted; want twice MaxStreams 11", n)
 		}
 		for _, s := range accepted {
 			s.Close()
 		}
 		accepted = nil
 		open(1003, 100)
-		if n := len(accepted); n != 11 {
-			t.Errorf("got %d streams accepted after the first were closed; want 11", n)
+		if n := len(accepted); n != 22 {
+			t.Errorf("got %d streams accepted after the first were closed; want 22 again", n)
+		}
+	})
+}
+
+// Each such reset costs what one does that the peer makes.
+func TestDataBeyondTheWindowResetsItsStreamAtACost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s *Stream
+		srv, p, _ := attackedServer(t, ServerConfig{Accept: func(st *Stream) { s = st }})
+		defer srv.Close()
+		for range initialWindow/maxReadFrame + 1 {
+			p.do("DATA", p.fr.WriteData(1, false, make([]byte, maxReadFrame)))
+		}
+		p.do("flush", p.flush())
+		synctest.Wait()
+		if re, ok := errors.AsType[*ResetError](s.err); !ok || re.Code != http2.ErrCodeFlowControl {
+			t.Errorf("got %v; want FLOW_CONTROL_ERROR", s.err)
+		}
+		if s.buf.size != 0 {
+			t.Errorf("%d bytes are kept", s.buf.size)
+		}
+		if d := s.c.budget.debt; d != 3*budgetUnit { // with SETTINGS and its ACK
+			t.Errorf("debt is %v; want %v", d, 3*budgetUnit)
 		}
 	})
 }
@@ -365,11 +388,11 @@ func TestAnswersThatAreNotReadAreBounded(t *testing.T) {
 		p.b.w.WriteString(http2.ClientPreface)
 		p.do("SETTINGS", p.fr.WriteSettings())
 		p.flood(func(i int) error { return first(p.open(uint32(2*i+1)), p.fr.WritePing(false, [8]byte{})) })
-		if n := cap(c.out); n > 2*outHardLimit {
-			t.Errorf("%d bytes were kept for the peer; want at most %d", n, 2*outHardLimit)
-		}
 		if err := <-ended; err == nil {
 			t.Error("the connection ended without an error")
+		}
+		if n := cap(c.out); n > 2*outHardLimit {
+			t.Errorf("%d bytes were kept for the peer; want at most %d", n, 2*outHardLimit)
 		}
 	})
 }

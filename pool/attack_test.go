@@ -131,11 +131,6 @@ var serverFloods = []struct {
 		id := uint32(2*i + 3)
 		return first(p.open(id), p.fr.WriteData(id, true, nil), p.fr.WriteData(id, true, []byte("x")))
 	}},
-	{"reset made by DATA beyond the window", 1, func(p *flooder, i int) error {
-		id := uint32(2*i + 3)
-		return first(p.open(id), p.fr.WriteData(id, false, make([]byte, initialWindow/2)),
-			p.fr.WriteData(id, false, make([]byte, initialWindow/2)), p.fr.WriteData(id, false, make([]byte, 1)))
-	}},
 	{"reset made by HEADERS that end nothing", 1, func(p *flooder, i int) error {
 		id := uint32(2*i + 3)
 		return first(p.open(id), p.open(id))

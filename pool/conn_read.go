@@ -308,7 +308,7 @@ func (c *conn) onRequest(f *http2.MetaHeadersFrame) error {
 	}
 	var code Code
 	switch {
-	case len(c.streams)+c.held >= c.cfg.MaxStreams || !c.cfg.Windows.hasPlace(len(c.streams)+c.held):
+	case !c.hasPlaceLocked():
 		code = http2.ErrCodeRefusedStream
 	case f.Truncated:
 		code = codeCalm
@@ -343,6 +343,14 @@ func (c *conn) onRequest(f *http2.MetaHeadersFrame) error {
 		s.receiver.Closed(io.EOF)
 	}
 	return nil
+}
+
+// hasPlaceLocked reports whether the peer may have another stream. Those that are
+// over for the peer but not for their owners have as many places again: a client
+// that ends a stream and opens the next at once is not to be refused.
+func (c *conn) hasPlaceLocked() bool {
+	n := len(c.streams)
+	return n < c.cfg.MaxStreams && n+c.held < 2*c.cfg.MaxStreams && c.cfg.Windows.hasPlace(n+c.held)
 }
 
 // checkFields refuses what RFC 9113 8.2.2 and 8.3 forbid and the Framer lets pass.

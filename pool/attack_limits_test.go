@@ -420,7 +420,7 @@ func TestStalledHandshakesEndByTheirDeadline(t *testing.T) {
 func TestServerThatAllowsNoStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dials := 0
-		cl, err := NewClient(ClientConfig{Common: Common{Cleartext: true}, Addr: "x", Dial: func(context.Context, string, string) (net.Conn, error) {
+		cl, err := NewClient(ClientConfig{Common: Common{Cleartext: true, PingPeriod: -1}, Addr: "x", Dial: func(context.Context, string, string) (net.Conn, error) {
 			dials++
 			a, b := net.Pipe()
 			go io.Copy(io.Discard, b)
@@ -437,8 +437,8 @@ func TestServerThatAllowsNoStream(t *testing.T) {
 		if _, err := cl.Open(ctx, Header{Path: "/"}, nil); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v; want the deadline", err)
 		}
-		if dials > 9 {
-			t.Errorf("got %d dials; want at most 9", dials)
+		if st := cl.Stats(); st.Conns > 9 || dials > 9 {
+			t.Errorf("got %d dials, %d connections; want at most 9", dials, st.Conns)
 		}
 	})
 }

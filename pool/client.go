@@ -54,6 +54,12 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 // a [*StatusError]. An error that is [ErrNotStarted] means that the peer did not
 // process the stream; without a Receiver, Open itself tries again after a GOAWAY.
 func (c *Client) Open(ctx context.Context, h Header, r Receiver) (*Stream, error) {
+	return c.OpenBeside(ctx, nil, h, r)
+}
+
+// OpenBeside is Open on the connection of another stream, as long as that has room:
+// what is behind one connection may not be behind the next.
+func (c *Client) OpenBeside(ctx context.Context, beside *Stream, h Header, r Receiver) (*Stream, error) {
 	if h.Method == "" {
 		h.Method = "POST"
 	}
@@ -64,7 +70,7 @@ func (c *Client) Open(ctx context.Context, h Header, r Receiver) (*Stream, error
 		h.Scheme = "http"
 	}
 	for {
-		s, err := c.open(ctx, &h, r)
+		s, err := c.open(ctx, beside, &h, r)
 		if err != nil {
 			return nil, err
 		}
@@ -83,14 +89,14 @@ func (c *Client) Open(ctx context.Context, h Header, r Receiver) (*Stream, error
 }
 
 // open opens a stream on a connection, for which it may have to wait.
-func (c *Client) open(ctx context.Context, h *Header, r Receiver) (*Stream, error) {
+func (c *Client) open(ctx context.Context, beside *Stream, h *Header, r Receiver) (*Stream, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for {
 		if c.isDraining || c.ctx.Err() != nil {
 			return nil, ErrClosed
 		}
-		if best := c.pickLocked(); best != nil {
+		if best := c.pickLocked(beside); best != nil {
 			c.mu.Unlock()
 			s, err := best.open(h, r)
 			if err == nil {

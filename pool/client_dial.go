@@ -15,7 +15,13 @@ const steadyAfter = 2 * time.Second
 
 // pickLocked returns the connection with room that has the fewest streams, of
 // those that are kept; of the others only when these are full, so that they empty.
-func (c *Client) pickLocked() *conn {
+// Before all it is the one of beside.
+func (c *Client) pickLocked(beside *Stream) *conn {
+	if beside != nil {
+		if ok, _ := beside.c.hasRoom(); ok {
+			return beside.c
+		}
+	}
 	var best *conn
 	least := 0
 	for i, cn := range c.conns {

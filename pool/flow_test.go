@@ -2,7 +2,9 @@ package pool
 
 import (
 	"crypto/rand"
+	"errors"
 	"io"
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -99,5 +101,66 @@ func TestWindowsStayWithinTheirBudget(t *testing.T) {
 		if used := srv.cfg.Windows.Used(); used > 1<<20 {
 			t.Fatalf("%d bytes of windows; want at most %d", used, 1<<20)
 		}
+	}
+}
+
+// A Write of which the peer takes nothing ends; one that is taken slowly does not.
+func TestWriteTimeoutIsOfProgress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ln := newPipeListener()
+		accepted := make(chan *Stream, 1)
+		srv, _ := NewServer(ServerConfig{Common: Common{Cleartext: true}, Accept: func(s *Stream) { s.Respond(200); accepted <- s }})
+		go srv.Serve(ln)
+		defer srv.Close()
+		cl, _ := NewClient(ClientConfig{Common: Common{Cleartext: true}, Addr: "pipe", Dial: ln.dial})
+		defer cl.Close()
+		s, err := cl.Open(t.Context(), Header{Path: "/"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		peer := <-accepted
+		s.SetWriteTimeout(time.Second)
+		slowly := make(chan struct{})
+		go func() { // a window each 0.9 s
+			defer close(slowly)
+			for range 10 {
+				time.Sleep(900 * time.Millisecond)
+				io.ReadFull(peer, make([]byte, initialWindow))
+			}
+		}()
+		if _, err := s.Write(make([]byte, 10*initialWindow)); err != nil {
+			t.Errorf("a slow reader: %v", err)
+		}
+		<-slowly
+		began := time.Now()
+		n, err := s.Write(make([]byte, 10*initialWindow))
+		if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took != time.Second {
+			t.Errorf("a reader that stops: %d bytes, %v after %v; want a timeout after 1s", n, err, took)
+		}
+	})
+}
+
+// A stream beside another is on its connection, while there is one.
+func TestOpenBesideKeepsToTheConnection(t *testing.T) {
+	ln := listen(t)
+	startServer(t, ln, echo)
+	cl, err := NewClient(ClientConfig{Common: Common{Cleartext: true}, Addr: ln.Addr().String(), Conns: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	first, err := cl.Open(t.Context(), Header{Path: "/"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		s, err := cl.OpenBeside(t.Context(), first, Header{Path: "/"}, nil)
+		if err != nil || s.c != first.c {
+			t.Fatalf("not beside, or %v", err)
+		}
+	}
+	first.c.close(ErrClosed)
+	if s, err := cl.OpenBeside(t.Context(), first, Header{Path: "/"}, nil); err != nil || s.c == first.c {
+		t.Errorf("beside one that is over: %v", err)
 	}
 }

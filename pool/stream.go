@@ -52,10 +52,11 @@ type Stream struct {
 	readers    int32         // that wait
 	writers    int32
 	dl         *deadlines
-	receiver   Receiver // set before the first DATA frame can arrive
-	err        error    // why it is over; io.EOF when both sides ended
-	isTold     bool     // receiver.Closed was or is being called
-	over       func()   // called once it is over, without the lock
+	stall      time.Duration // SetWriteTimeout's
+	receiver   Receiver      // set before the first DATA frame can arrive
+	err        error         // why it is over; io.EOF when both sides ended
+	isTold     bool          // receiver.Closed was or is being called
+	over       func()        // called once it is over, without the lock
 	isSendEnd  bool
 	isRecvEnd  bool
 	isAnswered bool   // server: a header section was sent
@@ -338,6 +339,15 @@ func (s *Stream) Close() error {
 	s.c.forgetWindowLocked(s)
 	s.c.mu.Unlock()
 	return nil
+}
+
+// SetWriteTimeout bounds how long a Write waits without any of it being taken:
+// os.ErrDeadlineExceeded then. Zero is no bound. Unlike a deadline it costs a Write
+// that does not wait nothing.
+func (s *Stream) SetWriteTimeout(d time.Duration) {
+	s.c.mu.Lock()
+	s.stall = d
+	s.c.mu.Unlock()
 }
 
 // awaitHeader waits for the response's header section.

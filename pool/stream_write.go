@@ -3,6 +3,7 @@ package pool
 import (
 	"io"
 	"os"
+	"time"
 )
 
 // Write sends p within the windows of the stream and the connection, waiting
@@ -25,6 +26,8 @@ func (s *Stream) writeBatched(p []byte) (int, error) {
 	done := 0
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	var st stall
+	defer st.end()
 	for {
 		if err := s.writeErrLocked(); err != nil {
 			s.wakeSenderLocked() // if there is another
@@ -51,7 +54,9 @@ func (s *Stream) writeBatched(p []byte) (int, error) {
 			s.isBlocked = true
 			c.blocked = append(c.blocked, s)
 		}
-		s.awaitTurnLocked()
+		if !s.awaitTurnLocked(st.waitLocked(s, len(p)-done)) {
+			return done, os.ErrDeadlineExceeded
+		}
 	}
 }
 
@@ -65,6 +70,8 @@ func (s *Stream) writeBulk(p []byte) (int, error) {
 	s.isUsed = true
 	s.unsent = p
 	defer func() { s.unsent = nil }()
+	var st stall
+	defer st.end()
 	for {
 		if err := s.writeErrLocked(); err != nil {
 			return len(p) - len(s.unsent), err
@@ -77,7 +84,9 @@ func (s *Stream) writeBulk(p []byte) (int, error) {
 		if isSelf {
 			continue
 		}
-		s.awaitTurnLocked()
+		if !s.awaitTurnLocked(st.waitLocked(s, len(s.unsent))) {
+			return len(p) - len(s.unsent), os.ErrDeadlineExceeded
+		}
 	}
 }
 
@@ -96,17 +105,49 @@ func (s *Stream) writeOutLocked() bool {
 	return true
 }
 
+// stall bounds the time of a Write of which nothing is taken.
+type stall struct {
+	timer *time.Timer // nil when there is no bound
+	left  int         // to be taken, when it began
+}
+
+// waitLocked begins anew when some was taken since the call before.
+func (t *stall) waitLocked(s *Stream, left int) <-chan time.Time {
+	switch {
+	case s.stall <= 0:
+		return nil
+	case t.timer == nil:
+		t.timer, t.left = time.NewTimer(s.stall), left
+	case left < t.left:
+		t.timer.Reset(s.stall)
+		t.left = left
+	}
+	return t.timer.C
+}
+
+func (t *stall) end() {
+	if t.timer != nil {
+		t.timer.Stop()
+	}
+}
+
 // awaitTurnLocked waits, without the lock, until there may be room or credit, or
-// the deadline has passed.
-func (s *Stream) awaitTurnLocked() {
+// the deadline has passed; false when stalledc came first.
+func (s *Stream) awaitTurnLocked(stalledc <-chan time.Time) bool {
 	if s.sendc == nil {
 		s.sendc = make(chan struct{}, 1)
 	}
 	s.writers++
 	s.c.mu.Unlock()
-	<-s.sendc
+	isInTime := true
+	select {
+	case <-s.sendc:
+	case <-stalledc:
+		isInTime = false
+	}
 	s.c.mu.Lock()
 	s.writers--
+	return isInTime
 }
 
 func (s *Stream) writeErrLocked() error {

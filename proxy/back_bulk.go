@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"strconv"
 	"sync"
 	"time"
@@ -33,7 +32,7 @@ func (b *Back) acceptBody(s *pool.Stream, path string) {
 		s.Refuse(400, "bad fields\n", pool.Field{Name: "h2tp-error", Value: "fields"})
 		return
 	}
-	own := bulkTerms(allCodecs)
+	own := bulkTerms(b.route, lightCodecs) // on ready streams, and those for an exchange, the back only sends
 	switch exchange := h.Value("h2tp-exchange"); {
 	case path == pathReady:
 		if !bs.addReady(s, own, theirs) {
@@ -41,14 +40,14 @@ func (b *Back) acceptBody(s *pool.Stream, path string) {
 		}
 	case exchange != "":
 		id, err := strconv.ParseUint(exchange, 10, 31)
-		if err != nil || !bs.opened(uint32(id), s, theirs) {
+		if err != nil || !bs.opened(uint32(id), s, own, theirs) {
 			s.Refuse(400, "no such exchange\n", pool.Field{Name: "h2tp-error", Value: "fields"})
 		}
 	default:
 		b.mu.Lock()
 		isDraining := b.isDraining
 		if !isDraining {
-			in := &bulkIn{b: b, s: s, own: own, theirs: theirs}
+			in := &bulkIn{b: b, s: s, theirs: theirs, stopc: make(chan struct{})}
 			b.wg.Go(in.loop)
 		}
 		b.mu.Unlock()
@@ -140,7 +139,7 @@ func (bs *backStream) acquireLocked() (uint32, *heldStream) {
 }
 
 // opened hands over a stream that the front opened for an exchange.
-func (bs *backStream) opened(id uint32, s *pool.Stream, theirs terms) bool {
+func (bs *backStream) opened(id uint32, s *pool.Stream, own, theirs terms) bool {
 	bs.sender.mu.Lock()
 	c := bs.wanted[id]
 	delete(bs.wanted, id)
@@ -148,7 +147,7 @@ func (bs *backStream) opened(id uint32, s *pool.Stream, theirs terms) bool {
 	if c == nil {
 		return false
 	}
-	s.Respond(200, bulkTerms(allCodecs).fields()...)
+	s.Respond(200, own.fields()...)
 	c <- &heldStream{s: s, theirs: theirs}
 	return true
 }
@@ -157,7 +156,6 @@ func (bs *backStream) opened(id uint32, s *pool.Stream, theirs terms) bool {
 // stream, or on one that the front is asked to open.
 func (hx *hopExchange) stream(ex *exchange, resp *wire.Response) bodyWriter {
 	bs := hx.bs
-	hop := &bs.b.cfg.Hop
 	isRaw := resp.RawBody
 	bs.sender.mu.Lock()
 	if bs.inflight.get(ex.id) != ex {
@@ -193,7 +191,7 @@ func (hx *hopExchange) stream(ex *exchange, resp *wire.Response) bodyWriter {
 			return nil
 		}
 	}
-	w := newBulkWriter(held.s, hop, bulkTerms(allCodecs), held.theirs)
+	w := newBulkWriter(held.s, &bs.b.cfg, bulkTerms(bs.b.route, lightCodecs), held.theirs)
 	w.isRaw = isRaw
 	return &backBody{bulkWriter: w, bs: bs, overc: make(chan struct{})}
 }
@@ -275,239 +273,3 @@ func (w *backBody) over() {
 	w.mu.Unlock()
 	close(w.overc)
 }
-
-// bulkIn is the accepting half of an exchange on a stream of its own.
-type bulkIn struct {
-	b           *Back
-	s           *pool.Stream
-	own, theirs terms
-
-	ex   exchange
-	hx   hopExchange // holds the copy of the request
-	r    *bulkReader
-	w    *bulkWriter
-	done bool // the response is over
-
-	hasHead bool
-	isLoop  bool
-	isWhole bool
-	total   int64
-	queue   [][]byte // pieces read and not taken
-	rest    []wire.Field
-	wg      sync.WaitGroup // watchLoop
-
-	mu        sync.Mutex // guards all below
-	stopped   bool
-	isWatched bool // watchLoop runs
-	isGone    bool
-	gone      func()
-}
-
-// loop serves the exchange.
-func (in *bulkIn) loop() {
-	b := in.b
-	defer in.wg.Wait()
-	defer in.s.Close()
-	if err := in.s.Respond(200, in.own.fields()...); err != nil {
-		return
-	}
-	in.r = newBulkReader(in.s, &b.cfg.Hop, b.route, in.own, in.theirs, in.onRecord)
-	defer in.r.release()
-	in.w = newBulkWriter(in.s, &b.cfg.Hop, in.own, in.theirs)
-	defer in.w.release()
-	in.s.SetReadDeadline(time.Now().Add(bodyWait))
-	for !in.hasHead {
-		if err := in.r.more(); err != nil {
-			in.s.Reset(codeProtocol)
-			return
-		}
-	}
-	in.s.SetReadDeadline(time.Time{})
-	ex := &in.ex
-	ex.sink = in
-	if in.isLoop {
-		in.fail(ex, failure{code: wire.CodeLoop})
-		return
-	}
-	if ex.req.BodyKind == wire.BodyFollows {
-		ex.src = in
-	} else {
-		ex.src = &restSource{in: in}
-	}
-	b.route.carry(ex)
-	in.stop()
-	if !in.done { // dropped: nobody waits
-		in.s.Reset(codeCancel)
-	}
-}
-
-// onRecord handles what the front sends.
-func (in *bulkIn) onRecord(rec *wire.Record) error {
-	switch {
-	case rec.Type == wire.TypeRequest && !in.hasHead:
-		in.hasHead = true
-		if rec.Over != wire.OverNone {
-			return errFuture
-		}
-		isNew := in.hx.copyBulk(&rec.Request, in.b.route.via)
-		in.ex.req = in.hx.req
-		in.isLoop = !isNew
-	case rec.Type == wire.TypeData && in.hasHead && !in.isWhole:
-		if in.total += int64(len(rec.Data)); in.b.cfg.isOver(in.total) && fieldValue(in.ex.req.Fields, "upgrade") == nil {
-			return &pool.ResetError{Code: codeCalm, Local: true}
-		}
-		if len(rec.Data) > 0 {
-			in.queue = append(in.queue, append([]byte(nil), rec.Data...))
-		}
-	case rec.Type == wire.TypeEnd && in.hasHead && !in.isWhole:
-		in.isWhole = true
-		in.rest = ownFields(rec.Trailers)
-		in.queue = append(in.queue, nil)
-	default:
-		return errFuture
-	}
-	return nil
-}
-
-// next implements source.
-func (in *bulkIn) next() ([]byte, error) {
-	for {
-		if in.isStopped() {
-			return nil, errStopped
-		}
-		if len(in.queue) > 0 {
-			p := in.queue[0]
-			in.queue[0] = nil
-			in.queue = in.queue[1:]
-			if p == nil {
-				return nil, io.EOF
-			}
-			return p, nil
-		}
-		err := in.r.more()
-		switch {
-		case err == nil || len(in.queue) > 0:
-		case in.isStopped():
-			return nil, errStopped
-		case err == io.EOF && in.isWhole:
-			// The front has sent all; its end is a reset, or the response's.
-			<-in.s.Done()
-			if in.isStopped() {
-				return nil, errStopped
-			}
-			return nil, errGone
-		case in.isWhole:
-			return nil, errGone
-		default:
-			return nil, errCut
-		}
-	}
-}
-
-// onGone implements source.
-func (in *bulkIn) onGone(f func()) {
-	in.mu.Lock()
-	in.gone = f
-	isGone := in.isGone
-	if !in.isWatched {
-		in.isWatched = true
-		in.wg.Go(in.watchLoop)
-	}
-	in.mu.Unlock()
-	if isGone {
-		f()
-	}
-}
-
-// watchLoop notices that the front has reset the stream, when nobody reads it. After an end in order there may be
-// bytes to read.
-func (in *bulkIn) watchLoop() {
-	<-in.s.Done()
-	isInOrder := in.s.Err() == io.EOF
-	in.mu.Lock()
-	if in.stopped || isInOrder {
-		in.mu.Unlock()
-		return
-	}
-	in.isGone = true
-	in.ex.isCancelled.Store(true)
-	gone := in.gone
-	in.mu.Unlock()
-	gone()
-}
-
-func (in *bulkIn) trailers() []wire.Field { return in.rest }
-
-func (in *bulkIn) isStopped() bool {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	return in.stopped
-}
-
-func (in *bulkIn) stop() {
-	in.mu.Lock()
-	isFirst := !in.stopped
-	in.stopped = true
-	in.mu.Unlock()
-	if isFirst {
-		in.s.SetReadDeadline(time.Unix(1, 0))
-	}
-}
-
-// restSource is the source of a bulk request without a body: it ends at once.
-type restSource struct {
-	in *bulkIn
-	at int
-}
-
-func (r *restSource) next() ([]byte, error) {
-	if r.at++; r.at == 1 {
-		return nil, io.EOF
-	}
-	<-r.in.s.Done()
-	if r.in.isStopped() {
-		return nil, errStopped
-	}
-	return nil, errGone
-}
-func (r *restSource) trailers() []wire.Field { return nil }
-func (r *restSource) stop()                  { r.in.stop(); r.in.s.Close() }
-func (r *restSource) onGone(f func())        { r.in.onGone(f) }
-
-// respond implements sink.
-func (in *bulkIn) respond(_ *exchange, resp *wire.Response) {
-	in.w.wenc.AppendResponse(&in.w.batch, 1, resp)
-	if resp.Status >= 200 {
-		in.done = true
-	}
-	if err := in.w.flush(); err == nil && in.done {
-		in.s.CloseWrite()
-	}
-}
-
-// stream implements sink.
-func (in *bulkIn) stream(_ *exchange, resp *wire.Response) bodyWriter {
-	in.done = true
-	in.w.isRaw = resp.RawBody
-	in.w.wenc.AppendResponse(&in.w.batch, 1, resp)
-	if err := in.w.flush(); err != nil {
-		return nil
-	}
-	return in.w
-}
-
-// fail implements sink.
-func (in *bulkIn) fail(_ *exchange, f failure) {
-	in.done = true
-	if f.isNotStarted {
-		in.w.wenc.AppendNotStarted(&in.w.batch, 1, f.code, f.after)
-	} else {
-		in.w.wenc.AppendFailed(&in.w.batch, 1, f.code, failureText(f))
-	}
-	if err := in.w.flush(); err == nil {
-		in.s.CloseWrite()
-	}
-}
-
-// dropped implements sink.
-func (in *bulkIn) dropped(*exchange) {}

@@ -6,16 +6,15 @@ import (
 	"io"
 
 	"github.com/h2tp/h2tp/compress"
-	"github.com/h2tp/h2tp/pool"
 	"github.com/h2tp/h2tp/proxy/internal/wire"
 )
 
 // bulkPiece is how much of a body is read, and sent as one batch, at a time.
 const bulkPiece = 32 << 10
 
-// bulkBatch is the largest batch announced for bulk and ready streams: a sender
-// of pieces needs no more, and a receiver holds one.
-const bulkBatch = 256 << 10
+// bulkBatch is the largest batch announced for bulk and ready streams: a piece, or
+// the largest head, needs no more, and a receiver holds one.
+const bulkBatch = 128 << 10
 
 // source is a body that comes piece by piece. One goroutine reads it; stop may be
 // called from any.
@@ -28,6 +27,8 @@ type source interface {
 	trailers() []wire.Field
 	// stop ends a next that waits.
 	stop()
+	// restart undoes stop, for another reader: of a source that gave nothing yet.
+	restart()
 	// onGone says what ends the work when the sender is gone, for the times when nobody is in next. Only the last f
 	// counts; it may be called at any time until stop returns, at once too, and more than once.
 	onGone(f func())
@@ -56,152 +57,12 @@ type bodyWriter interface {
 }
 
 // bulkTerms is what is announced for bulk and ready streams.
-func bulkTerms(codecs []compress.ID) terms {
+func bulkTerms(r *route, codecs []compress.ID) terms {
 	t := terms{codecs: codecs, limits: wire.DefaultAnnounced()}
-	t.limits.Batch = bulkBatch
+	if t.limits.Batch = bulkBatch; r.cfg != nil {
+		t.limits.Batch = max(bulkBatch, 2*r.cfg.MaxHead)
+	}
 	return t
-}
-
-// bulkWriter sends records on a stream of their own; a bodyWriter too. It is used
-// by one goroutine at a time.
-type bulkWriter struct {
-	s     *pool.Stream
-	hop   *Hop
-	codec compress.ID
-	isRaw bool // the body gains nothing from a codec
-	wenc  *wire.Encoder
-	cenc  *compress.Encoder
-	isNew bool
-	batch wire.Batch
-	out   []byte
-}
-
-func newBulkWriter(s *pool.Stream, hop *Hop, own, peer terms) *bulkWriter {
-	w := &bulkWriter{s: s, hop: hop, wenc: wire.NewEncoder(own.limits.Dict(peer.limits)), codec: peer.sendCodec(codecIDs[hop.Compress])}
-	w.wenc.SetSecrets(hop.Secrets)
-	return w
-}
-
-// flush sends the records appended to batch.
-func (w *bulkWriter) flush() error {
-	b := &w.batch
-	if w.cenc == nil && w.codec != compress.None && len(b.Shared) >= bulkPiece/8 {
-		w.cenc, _ = w.hop.Memory.NewEncoder(w.codec, compress.EncoderOptions{})
-		w.isNew = true
-		if w.cenc == nil {
-			w.codec = compress.None
-		}
-	}
-	enc := w.cenc
-	if len(b.Shared) < minCoded {
-		enc = nil
-	}
-	out, err := appendBatch(w.out[:0], b, enc, w.isNew)
-	if err != nil {
-		return err
-	}
-	if enc != nil {
-		w.isNew = false
-	}
-	w.out = out
-	b.Shared, b.Raw, b.Clear = b.Shared[:0], b.Raw[:0], false
-	_, err = w.s.Write(out)
-	return err
-}
-
-func (w *bulkWriter) write(p []byte) error {
-	for len(p) > 0 {
-		n := min(len(p), bulkPiece)
-		w.wenc.AppendData(&w.batch, p[:n], w.isRaw)
-		p = p[n:]
-		if err := w.flush(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (w *bulkWriter) end(trailers []wire.Field) error {
-	defer w.release()
-	w.wenc.AppendEnd(&w.batch, trailers)
-	if err := w.flush(); err != nil {
-		return err
-	}
-	return w.s.CloseWrite()
-}
-
-func (w *bulkWriter) abort(error) {
-	w.release()
-	w.s.Reset(codeCancel)
-}
-
-func (w *bulkWriter) onGone(func()) {}
-
-func (w *bulkWriter) release() {
-	if w.cenc != nil {
-		w.cenc.Close()
-		w.cenc, w.codec = nil, compress.None
-	}
-}
-
-// bulkReader reads records from a stream of their own, by blocking calls.
-type bulkReader struct {
-	s   *pool.Stream
-	u   unbatcher
-	buf []byte
-}
-
-func newBulkReader(s *pool.Stream, hop *Hop, rt *route, own, peer terms, onRecord func(*wire.Record) error) *bulkReader {
-	r := &bulkReader{s: s, buf: make([]byte, bulkPiece)}
-	r.u.init(hop, rt, own, peer, onRecord)
-	return r
-}
-
-// more reads once and hands out the records that became whole.
-func (r *bulkReader) more() error {
-	n, err := r.s.Read(r.buf)
-	if n > 0 {
-		if err := r.u.receive(r.buf[:n]); err != nil {
-			return err
-		}
-	}
-	return err
-}
-
-func (r *bulkReader) release() { r.u.release() }
-
-// readBody hands a body's records to w until it is whole; nil then.
-func readBody(s *pool.Stream, hop *Hop, rt *route, own, peer terms, w bodyWriter) error {
-	isEnded := false
-	r := newBulkReader(s, hop, rt, own, peer, func(rec *wire.Record) error {
-		switch {
-		case isEnded:
-			return errFuture
-		case rec.Type == wire.TypeData:
-			return w.write(rec.Data)
-		case rec.Type == wire.TypeEnd:
-			isEnded = true
-			return w.end(rec.Trailers)
-		}
-		return errFuture
-	})
-	defer r.release()
-	for {
-		err := r.more()
-		switch {
-		case err == io.EOF && isEnded:
-			return nil
-		case err == io.EOF:
-			err = errCut
-		case err == nil:
-			continue
-		}
-		if !isEnded {
-			w.abort(err)
-		}
-		s.Reset(codeCancel)
-		return err
-	}
 }
 
 // pump sends a request's body until it is whole, and then waits for the client to

@@ -146,7 +146,7 @@ func TestHandlerTakesWhatIsStreamed(t *testing.T) {
 	p := startPair(t, "", Config{}, Config{Handler: echo})
 	for _, addr := range []string{direct, p.addr} {
 		c := dialClient(t, addr)
-		long := strings.Repeat("long ", 40_000)
+		long := strings.Repeat("long ", 140_000)
 		for range 3 {
 			if a := c.post("/", long); a.body != long {
 				t.Errorf("got %d, %d bytes", a.status, len(a.body))
@@ -187,10 +187,61 @@ func TestStreamsShareTheBoundOnConnections(t *testing.T) {
 	go func() { done <- dialClient(t, addr).post("/gate", long) }()
 	g.await()
 	c.send("GET /waits HTTP/1.1\r\nHost: x\r\n\r\n")
-	dialClient(t, addr).post("/", long).want(t, 503, "a second stream")
+	second := make(chan answer, 1)
+	go func() { second <- dialClient(t, addr).post("/", long) }()
+	awaitTrue(t, func() bool {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		return u.waiting.len() == 2
+	}, "two exchanges that wait")
 	g.open()
 	c.read("GET").want(t, 200, "a request that waited for a stream's end")
 	await(t, done, "the stream").want(t, 200, "the stream")
+	await(t, second, "the second stream").want(t, 200, "a stream that waited")
+	awaitNone(t, f.route)
+}
+
+// A stream waits for a connection as long as it has time, its upstream is there, and
+// its client.
+func TestStreamThatWaitsInVainIsAnswered(t *testing.T) {
+	g := newGate(t)
+	up := startUpstream(t, func(w http.ResponseWriter, r *http.Request) { g.pass() })
+	defer g.open()
+	for _, end := range []string{"timeout", "close", "leave"} {
+		limits := Limits{MaxUpstreamConns: 1, Timeout: time.Minute}
+		if end == "timeout" {
+			limits.Timeout = 300 * time.Millisecond
+		}
+		f, addr := startFront(t, Config{To: []string{"http://" + up}, Limits: limits})
+		first := dialClient(t, addr)
+		first.send("GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: telegraph\r\n\r\n")
+		g.await()
+		u := f.route.dests[0].(*upstream)
+		waiting := func(want int) func() bool {
+			return func() bool {
+				u.mu.Lock()
+				defer u.mu.Unlock()
+				return u.waiting.len() == want && len(u.carried) == want
+			}
+		}
+		c := dialClient(t, addr)
+		body := strings.Repeat("x", 100_000)
+		c.send(fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
+		switch end {
+		case "timeout":
+			c.read("POST").want(t, 504, "a stream that waited")
+		case "close":
+			awaitTrue(t, waiting(1), "an exchange that waits")
+			u.close()
+			c.read("POST").want(t, 503, "a stream that waited")
+		case "leave":
+			awaitTrue(t, waiting(1), "an exchange that waits")
+			c.nc.Close()
+			awaitTrue(t, waiting(0), "the end of the wait")
+			first.nc.Close()
+		}
+		awaitNone(t, f.route)
+	}
 }
 
 func TestGarbageInAChunkedBodyIsRefused(t *testing.T) {
@@ -548,7 +599,7 @@ func (ss *scriptStream) ask(id uint32) {
 
 // fill accepts a stream and sends a body on it, whole or not.
 func fill(s *pool.Stream, id uint32, body string, isWhole bool) {
-	fields := bulkTerms(allCodecs).fields()
+	fields := bulkTerms(&route{}, allCodecs).fields()
 	if id != 0 {
 		fields = append(fields, pool.Field{Name: "h2tp-stream", Value: fmt.Sprintf("%08x", id)})
 	}
@@ -741,7 +792,7 @@ func TestUnknownSessionIsAnswered421(t *testing.T) {
 	}
 	defer cl.Close()
 	for _, path := range []string{pathReady, pathBulk} {
-		fields := append(bulkTerms(allCodecs).fields(), pool.Field{Name: "h2tp-session", Value: "unknown"})
+		fields := append(bulkTerms(&route{}, allCodecs).fields(), pool.Field{Name: "h2tp-session", Value: "unknown"})
 		_, err := cl.Open(t.Context(), pool.Header{Path: path, Fields: fields}, nil)
 		if se, ok := errors.AsType[*pool.StatusError](err); !ok || se.Header.Status != 421 {
 			t.Errorf("%s: got %v; want 421", path, err)
@@ -758,7 +809,7 @@ func lyingFront(t testing.TB, addr string, fields []wire.Field, body string) *po
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cl.Close() })
-	s, err := cl.Open(t.Context(), pool.Header{Path: pathBulk, Fields: append(bulkTerms(allCodecs).fields(),
+	s, err := cl.Open(t.Context(), pool.Header{Path: pathBulk, Fields: append(bulkTerms(&route{}, allCodecs).fields(),
 		pool.Field{Name: "h2tp-session", Value: h.s.Header().Value("h2tp-session")})}, nil)
 	if err != nil {
 		t.Fatal(err)

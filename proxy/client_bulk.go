@@ -156,6 +156,13 @@ func (s *clientSource) stop() {
 	s.mu.Unlock()
 }
 
+// restart implements source.
+func (s *clientSource) restart() {
+	s.mu.Lock()
+	s.isStopped = false
+	s.mu.Unlock()
+}
+
 // onGone implements source.
 func (s *clientSource) onGone(f func()) {
 	s.mu.Lock()

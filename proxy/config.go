@@ -47,8 +47,8 @@ type Limits struct {
 	// ReadTimeout bounds how long a client may take to send one request once it
 	// began: 408 beyond. If zero, 30 s is used. If negative, there is no bound.
 	ReadTimeout time.Duration
-	// WriteTimeout bounds how long a client or an upstream may take nothing of
-	// what is written to it. If zero, 30 s is used.
+	// WriteTimeout bounds how long a client or an upstream, or a peer of a streamed
+	// body, may take nothing of what is written to it. If zero, 30 s is used.
 	WriteTimeout time.Duration
 	// MinRate is how many bytes a second a client has to send of a streamed body before its response
 	// begins, 408 beyond, and to take of a response, while it is waited for, in each 10 s. If

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -27,39 +28,10 @@ const (
 // carry sends an exchange on a stream of its own.
 func (p *peer) carry(ex *exchange) {
 	p.inflight.Add(1)
-	ctx, cancel := context.WithCancel(p.ctx)
-	defer cancel()
-	if ex.src != nil {
-		ex.src.onGone(cancel)
+	b := &peerBulk{p: p, ex: ex, src: ex.src}
+	if f := b.run(); f != nil {
+		p.fail(ex, *f) // nothing of this attempt is left: there may be another
 	}
-	ps, err := p.awaitStream(ctx)
-	if err != nil {
-		p.fail(ex, failure{code: wire.CodeUnreachable, isNotStarted: true, err: err})
-		return
-	}
-	openCtx, stop := context.WithTimeout(ctx, p.cfg.ConnectTimeout)
-	own := bulkTerms(allCodecs)
-	s, err := p.client.Open(openCtx, ps.header(pathBulk, own.fields()...), nil)
-	stop()
-	if err != nil {
-		f := failure{code: wire.CodeUnreachable, isNotStarted: true, err: err}
-		if se, ok := errors.AsType[*pool.StatusError](err); ok && se.Status == 503 {
-			f.code = wire.CodeDraining
-		}
-		p.fail(ex, f)
-		return
-	}
-	theirs, err := parseTerms(s.Header())
-	if err != nil {
-		s.Reset(codeProtocol)
-		p.fail(ex, failure{code: wire.CodeInternal, isNotStarted: true, err: fmt.Errorf("peer's terms: %w", err)})
-		return
-	}
-	b := &peerBulk{p: p, ex: ex, src: ex.src, s: s}
-	b.out = newBulkWriter(s, &p.cfg.Hop, own, theirs)
-	b.in = newBulkReader(s, &p.cfg.Hop, p.route, own, theirs, b.onRecord)
-	defer b.in.release()
-	b.run()
 }
 
 // awaitStream returns the batched stream whose session a bulk stream joins; it
@@ -93,7 +65,30 @@ func (ps *peerStream) header(path string, fields ...pool.Field) pool.Header {
 	return pool.Header{Authority: ps.p.end.host, Path: ps.p.end.prefix + path, Fields: fields}
 }
 
-// peerBulk is one exchange on a stream of its own, at the front.
+// openBody opens a ready or bulk stream of this session. A 421 says that an
+// intermediary took it to another back: then on the batched stream's connection.
+func (ps *peerStream) openBody(ctx context.Context, path string, fields ...pool.Field) (*pool.Stream, error) {
+	h := ps.header(path, fields...)
+	var beside *pool.Stream
+	if ps.isSpread.Load() {
+		beside = ps.stream
+	}
+	s, err := ps.p.client.OpenBeside(ctx, beside, h, nil)
+	se, ok := errors.AsType[*pool.StatusError](err)
+	if !ok || se.Status != 421 {
+		return s, err
+	}
+	if ps.isSpread.CompareAndSwap(false, true) {
+		ps.p.log.Warn("streams reach another back: an intermediary spreads them", "peer", ps.p.end.url)
+	}
+	if beside != nil {
+		return nil, err
+	}
+	return ps.p.client.OpenBeside(ctx, ps.stream, h, nil)
+}
+
+// peerBulk is one exchange on a stream of its own, at the front; a bodyWriter for
+// the request's body.
 type peerBulk struct {
 	p   *peer
 	ex  *exchange
@@ -104,58 +99,120 @@ type peerBulk struct {
 	wg  sync.WaitGroup
 
 	w      bodyWriter // where the response's body goes
-	isOver bool       // the sink was told the end
+	isOver bool       // the sink was told the end, or failed is set
+	failed *failure   // the back's
 
 	isSwitched bool // 101: bytes go through as they are
 
-	mu     sync.Mutex
-	isGone bool // the client is; guarded by mu
+	mu      sync.Mutex // guards all below
+	isGone  bool       // the client is
+	hasHead bool       // the response's final head has come
 }
 
-func (b *peerBulk) run() {
+// run makes one attempt, and returns why it failed, with nothing of it left; nil
+// when the sink was told an end.
+func (b *peerBulk) run() *failure {
+	hop := &b.p.cfg.Hop
+	isUpgrade := fieldValue(b.ex.req.Fields, "upgrade") != nil
+	if b.in = newBulkReader(hop, b.p.route); isUpgrade { // a tunnel's bytes go as they are
+		b.in.release()
+		b.in = newLightReader(hop, b.p.route)
+	}
+	defer b.in.release()
+	ctx, cancel := context.WithCancel(b.p.ctx)
+	defer cancel()
+	if b.src != nil {
+		b.src.onGone(cancel)
+	}
+	if f := b.open(ctx); f != nil {
+		return f
+	}
 	defer b.out.release()
 	defer b.wg.Wait()
 	defer b.s.Close() // a pumpLoop may wait for the back to take more
 	if b.src != nil {
 		b.src.onGone(b.leave)
 	}
-	b.out.isRaw = b.ex.req.RawBody
+	b.out.isRaw = b.ex.req.RawBody || isUpgrade
 	b.out.wenc.AppendRequest(&b.out.batch, &b.ex.req)
-	if err := b.out.flush(); err != nil {
-		b.p.fail(b.ex, failure{code: wire.CodeUpstream, err: err})
-		return
+	if err := b.out.flush(); err == ErrTooLarge {
+		return &failure{code: wire.CodeFieldsTooLarge, err: err}
+	} else if err != nil {
+		return &failure{code: wire.CodeUpstream, err: err}
 	}
-	b.ex.isTouched = true
 	if b.src != nil {
 		b.wg.Go(b.pumpLoop)
 		defer b.src.stop()
 	} else {
 		b.s.CloseWrite()
 	}
+	if isUpgrade || b.src == nil {
+		b.awaitHead()
+	}
+	return b.receive()
+}
+
+// open opens the stream.
+func (b *peerBulk) open(ctx context.Context) *failure {
+	p := b.p
+	ps, err := p.awaitStream(ctx)
+	if err != nil {
+		return &failure{code: wire.CodeUnreachable, isNotStarted: true, err: err}
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.ConnectTimeout)
+	defer cancel()
+	if b.s, err = ps.openBody(ctx, pathBulk, b.in.own.fields()...); err != nil {
+		f := &failure{code: wire.CodeUnreachable, isNotStarted: true, err: err}
+		if se, ok := errors.AsType[*pool.StatusError](err); ok && se.Status == 503 {
+			f.code = wire.CodeDraining
+		}
+		return f
+	}
+	theirs, err := parseTerms(b.s.Header())
+	if err != nil {
+		b.s.Reset(codeProtocol)
+		return &failure{code: wire.CodeInternal, isNotStarted: true, err: fmt.Errorf("peer's terms: %w", err)}
+	}
+	b.out = newBulkWriter(b.s, p.cfg, b.in.own, theirs)
+	b.in.begin(b.s, theirs)
+	return nil
+}
+
+// receive handles what the back sends until it has ended its side.
+func (b *peerBulk) receive() *failure {
 	var err error
 	for err == nil {
-		err = b.in.more()
+		var rec *wire.Record
+		if rec, err = b.in.next(); err == nil {
+			err = b.onRecord(rec)
+		}
 	}
 	if err == io.EOF && b.isOver {
 		if b.isSwitched { // the back has ended its side; the client may go on
 			<-b.s.Done()
 		}
-		return
+		return b.failed
 	}
-	if err == io.EOF {
-		err = errCut
+	f := failure{code: wire.CodeUpstream, err: err}
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		f = failure{code: wire.CodeTimeout, err: ErrTimeout}
+	case err == io.EOF:
+		f.err = errCut
 	}
 	b.s.Reset(codeCancel)
 	switch {
 	case b.isOver:
+		return b.failed
 	case b.w != nil:
-		b.w.abort(err)
+		b.w.abort(f.err)
 	case b.clientGone():
 		b.p.inflight.Add(-1)
 		b.ex.drop()
 	default:
-		b.p.fail(b.ex, failure{code: wire.CodeUpstream, err: err})
+		return &f
 	}
+	return nil
 }
 
 func (b *peerBulk) clientGone() bool {
@@ -166,8 +223,12 @@ func (b *peerBulk) clientGone() bool {
 
 // pumpLoop sends the request's body.
 func (b *peerBulk) pumpLoop() {
-	if err := pump(b.src, b.out); err == errGone || err == errCut {
+	switch err := pump(b.src, b); err {
+	case errStopped:
+	case errGone, errCut:
 		b.leave()
+	default: // the back takes no more of it, and may answer all the same, in time
+		b.awaitHead()
 	}
 }
 
@@ -177,6 +238,39 @@ func (b *peerBulk) leave() {
 	b.isGone = true
 	b.mu.Unlock()
 	b.s.Reset(codeCancel)
+}
+
+func (b *peerBulk) write(p []byte) error {
+	b.ex.isTouched = true
+	return b.out.write(p)
+}
+
+func (b *peerBulk) end(trailers []wire.Field) error {
+	b.ex.isTouched = true
+	err := b.out.end(trailers)
+	b.awaitHead()
+	return err
+}
+
+func (b *peerBulk) abort(err error) { b.out.abort(err) }
+func (b *peerBulk) onGone(func())   {}
+
+// awaitHead bounds the wait for the response's head: the request is whole, or no
+// more of it is taken.
+func (b *peerBulk) awaitHead() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if timeout := b.p.cfg.Timeout; timeout > 0 && !b.hasHead {
+		b.s.SetReadDeadline(time.Now().Add(timeout))
+	}
+}
+
+// headCame ends the wait for it.
+func (b *peerBulk) headCame() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.hasHead = true
+	b.s.SetReadDeadline(time.Time{})
 }
 
 // onRecord handles what the back sends on the stream.
@@ -191,34 +285,39 @@ func (b *peerBulk) onRecord(rec *wire.Record) error {
 		return b.w.end(rec.Trailers)
 	case b.w != nil:
 		return errFuture
+	case rec.Type == wire.TypeResponse && rec.Over != wire.OverNone:
+		b.failed = &failure{code: wire.CodeResponseTooLarge, isPeers: true, err: ErrTooLarge}
 	case rec.Type == wire.TypeResponse:
-		resp := &rec.Response
-		switch {
-		case resp.Status < 200 && resp.Status != 101:
-			b.ex.interim(resp)
-		case resp.BodyKind == wire.BodyFollows:
-			b.p.inflight.Add(-1)
-			b.isSwitched = resp.Status == 101
-			if b.w = b.ex.stream(resp); b.w == nil {
-				b.isOver = true
-				return errGone
-			}
-		default:
-			b.isOver = true
-			b.p.inflight.Add(-1)
-			b.ex.finish(resp)
-		}
-		return nil
-	case rec.Type == wire.TypeFailed || rec.Type == wire.TypeNotStarted:
-		b.isOver = true
-		f := failure{code: rec.Code, isPeers: true, isNotStarted: rec.Type == wire.TypeNotStarted, after: rec.After}
-		if !f.isNotStarted {
-			f.err = errors.New(string(rec.Text))
-		}
-		b.p.fail(b.ex, f)
+		return b.onResponse(&rec.Response)
+	case rec.Type == wire.TypeFailed:
+		b.failed = &failure{code: rec.Code, isPeers: true, err: errors.New(string(rec.Text))}
+	case rec.Type == wire.TypeNotStarted:
+		b.failed = &failure{code: rec.Code, isPeers: true, isNotStarted: true, after: rec.After}
+	default:
+		return errFuture
+	}
+	b.isOver = true
+	return io.EOF
+}
+
+func (b *peerBulk) onResponse(resp *wire.Response) error {
+	if resp.Status < 200 && resp.Status != 101 {
+		b.ex.interim(resp)
 		return nil
 	}
-	return errFuture
+	b.headCame()
+	b.p.inflight.Add(-1)
+	if resp.BodyKind != wire.BodyFollows {
+		b.isOver = true
+		b.ex.finish(resp)
+		return nil
+	}
+	b.isSwitched = resp.Status == 101
+	if b.w = b.ex.stream(resp); b.w == nil {
+		b.isOver = true
+		return errGone
+	}
+	return nil
 }
 
 // readyLoop keeps ready streams open on the session until it is over, or the back
@@ -240,8 +339,8 @@ func (ps *peerStream) readyLoop() {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(ps.p.ctx, bodyWait)
-		own := bulkTerms(allCodecs)
-		s, err := ps.p.client.Open(ctx, ps.header(pathReady, own.fields()...), nil)
+		own := bulkTerms(ps.p.route, allCodecs)
+		s, err := ps.openBody(ctx, pathReady, own.fields()...)
 		cancel()
 		if err != nil {
 			if se, ok := errors.AsType[*pool.StatusError](err); ok {
@@ -370,11 +469,14 @@ type frontBody struct {
 	ex   *exchange
 	resp *wire.Response
 	s    *pool.Stream
+	in   *bulkReader
 	ps   *peerStream // to open a stream for exchange id, when s is nil
 	id   uint32
 }
 
 func (b *frontBody) loop() {
+	b.in = newBulkReader(&b.p.cfg.Hop, b.p.route)
+	defer b.in.release()
 	if b.s == nil && !b.open() {
 		return
 	}
@@ -387,7 +489,6 @@ func (b *frontBody) loop() {
 		return
 	}
 	w.onGone(b.cancel)
-	own := bulkTerms(allCodecs)
 	theirs, err := parseTerms(b.s.Header())
 	if err != nil {
 		w.abort(err)
@@ -395,7 +496,8 @@ func (b *frontBody) loop() {
 		return
 	}
 	b.s.CloseWrite()
-	readBody(b.s, &p.cfg.Hop, p.route, own, theirs, w)
+	b.in.begin(b.s, theirs)
+	readBody(b.in, w)
 	b.s.Close()
 }
 
@@ -405,8 +507,8 @@ func (b *frontBody) cancel() { b.s.Reset(codeCancel) }
 func (b *frontBody) open() bool {
 	ctx, cancel := context.WithTimeout(b.p.ctx, bodyWait)
 	defer cancel()
-	fields := append(bulkTerms(allCodecs).fields(), pool.Field{Name: "h2tp-exchange", Value: strconv.FormatUint(uint64(b.id), 10)})
-	s, err := b.p.client.Open(ctx, b.ps.header(pathBulk, fields...), nil)
+	fields := append(b.in.own.fields(), pool.Field{Name: "h2tp-exchange", Value: strconv.FormatUint(uint64(b.id), 10)})
+	s, err := b.ps.openBody(ctx, pathBulk, fields...)
 	if err != nil {
 		b.ex.isSafe = false
 		b.p.fail(b.ex, failure{code: wire.CodeUpstream, isPeers: true, err: err})

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/h2tp/h2tp/pool"
@@ -19,7 +20,8 @@ type peerStream struct {
 
 	sender
 	unbatcher
-	pinged time.Duration
+	pinged   time.Duration
+	isSpread atomic.Bool // a stream of the session reached another back
 
 	// Guarded by sender.mu.
 	inflight   table

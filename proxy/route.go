@@ -166,6 +166,9 @@ func (r *route) repeat(ex *exchange, f failure) bool {
 		return false
 	}
 	r.stats.repeats.Add(1)
+	if ex.src != nil {
+		ex.src.restart()
+	}
 	r.send(ex, d)
 	return true
 }

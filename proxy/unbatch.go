@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/h2tp/h2tp/compress"
 	"github.com/h2tp/h2tp/pool"
 	"github.com/h2tp/h2tp/proxy/internal/wire"
 )
@@ -30,16 +29,11 @@ const (
 // decodes them and hands out their records. It is owned by the connection's
 // reading goroutine.
 type unbatcher struct {
-	mem    *compress.Memory
+	decoding
 	limits wire.Limits
-	window int
 	wdec   *wire.Decoder
-	cdec   *compress.Decoder
-	codec  compress.ID // of cdec
-	coded  time.Time   // when cdec was last used
-	isUsed bool        // cdec has seen a batch
-	buf    []byte      // a batch that is not whole yet
-	held   int64       // of the route's memory, for buf
+	buf    []byte // a batch that is not whole yet
+	held   int64  // of the route's memory, for buf
 	route  *route
 
 	lastRecv atomic.Int64 // when a batch came last, on the route's clock
@@ -54,19 +48,6 @@ type unbatcher struct {
 
 // plainBufs are decoded sections: hot, and shared by all streams.
 var plainBufs = sync.Pool{New: func() any { b := make([]byte, 0, batchSize+batchSize/4); return &b }}
-
-// prepare reserves the memory of a decoder before the stream is opened, and
-// returns what can be announced: all codecs, or what the process still has
-// memory for.
-func (u *unbatcher) prepare(mem *compress.Memory, window int) []compress.ID {
-	for i, id := range []compress.ID{compress.Zstd, compress.Snappy} {
-		if dec, err := mem.NewDecoder(id, compress.DecoderOptions{Window: window}); err == nil {
-			u.cdec, u.codec, u.coded = dec, id, time.Now()
-			return [][]compress.ID{allCodecs, lightCodecs}[i]
-		}
-	}
-	return []compress.ID{compress.None}
-}
 
 // releaseIdle gives the memory of a context back that the peer has not used for
 // so long that it must start it anew: PROTOCOL.md section 5.
@@ -83,14 +64,20 @@ func (u *unbatcher) releaseIdle() {
 func (u *unbatcher) init(hop *Hop, r *route, own, peer terms, onRecord func(*wire.Record) error) {
 	u.mem, u.route = hop.Memory, r
 	u.lastRecv.Store(int64(r.now()))
-	// More than a head may have, by what the ends on the way add: whether it is too large is the front's to say.
-	u.limits = wire.Limits{Batch: own.limits.Batch, Fields: wire.DefaultFields + addedFields, FieldBytes: wire.DefaultFieldBytes + addedBytes}
-	if r.cfg != nil && r.cfg.MaxHead > wire.DefaultFieldBytes {
-		u.limits.FieldBytes = r.cfg.MaxHead + addedBytes
-	}
+	u.limits = recordLimits(own, r)
 	u.window = own.limits.Window
 	u.wdec = wire.NewDecoder(own.limits.Dict(peer.limits), u.limits)
 	u.onRecord = onRecord
+}
+
+// recordLimits are more than a head may have, by what the ends on the way add:
+// whether it is too large is the front's to say.
+func recordLimits(own terms, r *route) wire.Limits {
+	lim := wire.Limits{Batch: own.limits.Batch, Fields: wire.DefaultFields + addedFields, FieldBytes: wire.DefaultFieldBytes + addedBytes}
+	if r.cfg != nil && r.cfg.MaxHead > wire.DefaultFieldBytes {
+		lim.FieldBytes = r.cfg.MaxHead + addedBytes
+	}
+	return lim
 }
 
 // receive takes the next bytes of the stream; its error is the stream's.
@@ -179,10 +166,7 @@ func (u *unbatcher) whole(p []byte) (int, error) {
 	return wire.HeaderSize + h.Coded + h.Raw, nil
 }
 
-var (
-	errSum   = errors.New("checksum mismatch")
-	errCodec = errors.New("codec without context")
-)
+var errSum = errors.New("checksum mismatch")
 
 // batch handles one whole batch.
 func (u *unbatcher) batch(p []byte) error {
@@ -219,32 +203,6 @@ func (u *unbatcher) batch(p []byte) error {
 		if err := u.onRecord(&u.rec); err != nil {
 			return err
 		}
-	}
-}
-
-func (u *unbatcher) decode(dst, src []byte, h wire.Header) ([]byte, error) {
-	id := compress.ID(h.Codec)
-	switch {
-	case !h.Anew && (u.cdec == nil || id != u.codec || !u.isUsed):
-		return dst, errCodec
-	case h.Anew && (u.cdec == nil || id != u.codec):
-		u.releaseCodec()
-		dec, err := u.mem.NewDecoder(id, compress.DecoderOptions{Window: u.window})
-		if err != nil {
-			return dst, err
-		}
-		u.cdec, u.codec = dec, id
-	case h.Anew && u.isUsed:
-		u.cdec.Reset()
-	}
-	u.isUsed, u.coded = true, time.Now()
-	return u.cdec.Decode(dst, src, h.Plain)
-}
-
-func (u *unbatcher) releaseCodec() {
-	if u.cdec != nil {
-		u.cdec.Close()
-		u.cdec, u.isUsed = nil, false
 	}
 }
 

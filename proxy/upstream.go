@@ -38,11 +38,12 @@ type upstream struct {
 	conns    map[*upstreamConn]struct{}
 	bulk     map[*upstreamBulk]struct{}
 	waiting  fifo
+	carried  map[*exchange]*upstreamBulk // of those in waiting, who carries it
 	isClosed bool
 }
 
 func newUpstream(r *route, cfg *Config, end endpoint) *upstream {
-	u := &upstream{route: r, cfg: cfg, end: end, idle: cfg.IdleTimeout, conns: make(map[*upstreamConn]struct{}), bulk: make(map[*upstreamBulk]struct{})}
+	u := &upstream{route: r, cfg: cfg, end: end, idle: cfg.IdleTimeout, conns: make(map[*upstreamConn]struct{}), bulk: make(map[*upstreamBulk]struct{}), carried: make(map[*exchange]*upstreamBulk)}
 	def(&u.idle, 55*time.Second)
 	u.lim = http1.Limits{Head: cfg.MaxHead}
 	u.here.cancel = u.unqueue
@@ -78,7 +79,7 @@ func (u *upstream) deliver(ex *exchange) {
 			return
 		}
 	}
-	if len(u.conns)+len(u.bulk) >= u.cfg.MaxUpstreamConns {
+	if !u.hasRoomLocked() {
 		ex.at.Store(&u.here)
 		if ex.isCancelled.Load() {
 			u.mu.Unlock()
@@ -131,14 +132,31 @@ func (u *upstream) release(c *upstreamConn) {
 		return
 	}
 	ex := u.waiting.pop()
-	if ex == nil {
+	b := u.carried[ex]
+	switch {
+	case ex == nil:
 		u.free = append(u.free, c)
+	case b != nil:
+		delete(u.conns, c)
+		u.admitLocked(ex, b)
 	}
 	u.mu.Unlock()
-	if ex != nil && !c.begin(ex) {
+	switch {
+	case b != nil:
+		c.close()
+	case ex != nil && !c.begin(ex):
 		u.inflight.Add(-1)
 		u.deliver(ex) // the connection is of no use: look for another
 	}
+}
+
+func (u *upstream) hasRoomLocked() bool { return len(u.conns)+len(u.bulk) < u.cfg.MaxUpstreamConns }
+
+// admitLocked gives a bulk exchange that waited the room of a connection.
+func (u *upstream) admitLocked(ex *exchange, b *upstreamBulk) {
+	delete(u.carried, ex)
+	u.bulk[b] = struct{}{}
+	b.roomc <- true
 }
 
 // forget removes a connection that is over; an exchange that waits gets another.
@@ -165,14 +183,41 @@ func (u *upstream) forgetBulk(c *upstreamBulk) {
 // waits.
 func (u *upstream) nextAndUnlock() {
 	var ex *exchange
-	if !u.isClosed {
+	if !u.isClosed && u.hasRoomLocked() {
 		ex = u.waiting.pop()
+	}
+	if b := u.carried[ex]; b != nil {
+		u.admitLocked(ex, b)
+		ex = nil
 	}
 	u.mu.Unlock()
 	if ex != nil {
 		u.inflight.Add(-1)
 		u.deliver(ex)
 	}
+}
+
+// unqueueBulk ends the wait of a bulk exchange whose client is gone.
+func (u *upstream) unqueueBulk(ex *exchange, b *upstreamBulk) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.carried[ex] == b && u.waiting.remove(ex) {
+		delete(u.carried, ex)
+		b.roomc <- false
+	}
+}
+
+// takeLocked takes exchanges that wait out: bulk ones are told, the others returned.
+func (u *upstream) takeLocked(match func(*exchange) bool) (batched []*exchange) {
+	for _, ex := range u.waiting.takeAll(match) {
+		if b := u.carried[ex]; b != nil {
+			delete(u.carried, ex)
+			b.roomc <- false
+		} else {
+			batched = append(batched, ex)
+		}
+	}
+	return batched
 }
 
 // noteDown remembers that a dial failed.
@@ -187,7 +232,7 @@ func (u *upstream) noteDown(err error) {
 // sweep fails what has waited or run too long, and closes idle connections.
 func (u *upstream) sweep(now time.Duration) {
 	u.mu.Lock()
-	late := u.waiting.takeAll(func(ex *exchange) bool { return now >= ex.deadline })
+	late := u.takeLocked(func(ex *exchange) bool { return now >= ex.deadline })
 	conns := make([]*upstreamConn, 0, len(u.conns))
 	for c := range u.conns {
 		conns = append(conns, c)
@@ -217,7 +262,7 @@ func (u *upstream) close() {
 	u.mu.Lock()
 	u.isClosed = true
 	u.stop()
-	waiting := u.waiting.takeAll(func(*exchange) bool { return true })
+	waiting := u.takeLocked(func(*exchange) bool { return true })
 	conns := make([]*upstreamConn, 0, len(u.conns))
 	for c := range u.conns {
 		conns = append(conns, c)

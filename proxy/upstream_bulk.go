@@ -19,31 +19,44 @@ import (
 // response at once. The connection is not used again.
 func (u *upstream) carry(ex *exchange) {
 	u.inflight.Add(1)
-	c := &upstreamBulk{u: u, ex: ex, src: ex.src, gonec: make(chan struct{}), endc: make(chan struct{})}
+	c := &upstreamBulk{u: u, ex: ex, src: ex.src, roomc: make(chan bool, 1), gonec: make(chan struct{}), endc: make(chan struct{})}
 	u.mu.Lock()
 	idle := u.makeRoomLocked()
-	if u.isClosed || len(u.conns)+len(u.bulk) >= u.cfg.MaxUpstreamConns {
-		code := wire.CodeOverload
-		if u.isClosed {
-			code = wire.CodeDraining
-		}
-		u.mu.Unlock()
-		u.fail(ex, failure{code: code, isNotStarted: true})
-		return
+	switch {
+	case u.isClosed:
+		c.roomc <- false
+	case u.hasRoomLocked():
+		u.admitLocked(ex, c)
+	default:
+		u.carried[ex] = c
+		u.waiting.push(ex) // bounded by the route's MaxExchanges
 	}
-	u.bulk[c] = struct{}{}
 	u.mu.Unlock()
 	if idle != nil {
 		idle.close()
 	}
-	c.run()
+	if c.src != nil {
+		c.src.onGone(func() { u.unqueueBulk(ex, c) })
+	}
+	if !<-c.roomc {
+		f := failure{code: wire.CodeTimeout, isNotStarted: true, err: ErrTimeout}
+		if u.ctx.Err() != nil {
+			f.code, f.err = wire.CodeDraining, ErrClosed
+		}
+		u.fail(ex, f)
+		return
+	}
+	f := c.run()
 	u.forgetBulk(c)
+	if f != nil {
+		u.fail(ex, *f) // nothing of this attempt is left: there may be another
+	}
 }
 
 // makeRoomLocked takes the connection that has been idle longest out, for the
 // caller to close, when there is room for no other.
 func (u *upstream) makeRoomLocked() *upstreamConn {
-	if len(u.free) == 0 || len(u.conns)+len(u.bulk) < u.cfg.MaxUpstreamConns {
+	if len(u.free) == 0 || u.hasRoomLocked() {
 		return nil
 	}
 	c := u.free[0]
@@ -60,6 +73,7 @@ type upstreamBulk struct {
 	cancel context.CancelFunc // of the dial
 	nc     net.Conn
 	wg     sync.WaitGroup
+	roomc  chan bool     // true once there is room for the connection, false if there was none in time
 	gonec  chan struct{} // closed by pumpLoop when it has ended
 	endc   chan struct{} // closed when the request's body has ended
 
@@ -70,7 +84,9 @@ type upstreamBulk struct {
 	sent       atomic.Int64 // when the request was whole, on the route's clock; 0 before
 }
 
-func (c *upstreamBulk) run() {
+// run makes one attempt, and returns why it was not started; else the sink was told an
+// end.
+func (c *upstreamBulk) run() *failure {
 	u, ex := c.u, c.ex
 	ctx, cancel := context.WithCancel(u.ctx)
 	defer cancel()
@@ -83,8 +99,7 @@ func (c *upstreamBulk) run() {
 		if ctx.Err() == nil {
 			u.noteDown(err)
 		}
-		u.fail(ex, failure{code: wire.CodeUnreachable, isNotStarted: true, err: err})
-		return
+		return &failure{code: wire.CodeUnreachable, isNotStarted: true, err: err}
 	}
 	u.mu.Lock()
 	c.nc = nc
@@ -102,8 +117,7 @@ func (c *upstreamBulk) run() {
 	n, err := nc.Write(head.b)
 	head.put()
 	if err != nil {
-		u.fail(ex, failure{code: wire.CodeUpstream, isNotStarted: n == 0, err: err})
-		return
+		return &failure{code: wire.CodeUpstream, isNotStarted: n == 0, err: err}
 	}
 	upgrade := fieldValue(ex.req.Fields, "upgrade") != nil
 	if c.src != nil && !upgrade {
@@ -114,6 +128,7 @@ func (c *upstreamBulk) run() {
 		c.sent.Store(int64(u.route.now()) + 1)
 	}
 	c.respond()
+	return nil
 }
 
 // appendHead appends the request's head, framed as its body is.

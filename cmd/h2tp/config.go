@@ -128,7 +128,7 @@ func (o *options) settings() []*setting {
 		{name: "idle-timeout", arg: "DURATION", def: "75s for clients, 55s for upstreams", value: duration(&o.IdleTimeout, 100*ms, longest, false), usage: "how long a client's or upstream's connection stays open without an exchange"},
 		{name: "read-timeout", arg: "DURATION", value: duration(&o.ReadTimeout, 100*ms, longest, true), needs: needsFront, usage: "how long a client may take to send a request once it began: 408 beyond; off is no bound"},
 		{name: "min-rate", arg: "SIZE", value: size(&o.MinRate, 1, 1<<30, true), needs: needsFront, usage: "bytes a second that a client sends of a streamed body before its response begins (408 below) and takes of a response, over each 10s that it is waited for; off is no bound"},
-		{name: "write-timeout", arg: "DURATION", value: duration(&o.WriteTimeout, 100*ms, longest, false), usage: "how long a client or an upstream may take nothing of what is written to it"},
+		{name: "write-timeout", arg: "DURATION", value: duration(&o.WriteTimeout, 100*ms, longest, false), usage: "how long a client, an upstream, or a peer of a streamed body, may take nothing of what is written to it"},
 		{name: "drain-timeout", arg: "DURATION", value: duration(&o.drainTimeout, ms, longest, false), usage: "how long SIGTERM or SIGINT lets what runs finish; a second signal stops at once"},
 		{name: "log-format", arg: "FORMAT", value: choice(&o.logFormat, "text", "json"), usage: "of the log on standard error: text or json"},
 		{name: "log-level", arg: "LEVEL", value: choice(&o.logLevel, "debug", "info", "warn", "error"), usage: "least level that is logged: debug, info, warn or error"},

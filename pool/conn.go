@@ -71,6 +71,11 @@ type conn struct {
 	blocked    []*Stream // writers waiting for out or for sendWindow
 	bulk       []*Stream // those without a Receiver that may send, whose turn is first
 	bulkLimit  int       // of their bytes in one write
+	bounder    bounder   // the socket, if it is one; immutable
+	isBound    bool      // it was told so
+	boundAt    time.Time // when it was last told, or bulk was last written
+	batchedAt  time.Time // when hasBatches was last seen
+	hasBatches bool      // DATA of batched streams was appended since
 	henc       *hpack.Encoder
 	hbuf       bytes.Buffer
 
@@ -99,6 +104,7 @@ func newConn(nc net.Conn, isClient bool, cfg *Common) *conn {
 		peerFrame: minPeerFrame, peerStreams: math.MaxUint32,
 		goAwayID: math.MaxUint32, bulkLimit: minBulk,
 	}
+	c.bounder = bounderOf(nc)
 	c.henc = hpack.NewEncoder(&c.hbuf)
 	c.in = newFrameReader(c.br, cfg.MaxHeaderBytes)
 	c.fr = http2.NewFramer(io.Discard, c.in)

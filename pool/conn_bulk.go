@@ -1,6 +1,9 @@
 package pool
 
-import "time"
+import (
+	"net"
+	"time"
+)
 
 // Bulk streams do not write into out: each waits in a queue with what it has to
 // send, and whoever writes to the socket takes a frame of each in turn behind what
@@ -8,9 +11,12 @@ import "time"
 // no bulk stream for more than a frame of each other.
 
 const (
-	// minBulk and maxBulk bound the bulk in one write to the socket.
+	// minBulk and maxBulk bound the bulk in one write to the socket, but for the last
+	// frame, which is whole, lest streams lose turns to what was left of the bound.
 	minBulk = minPeerFrame
 	maxBulk = 256 << 10
+	// minTurn is what no stream waits a turn for: it goes with the frame before.
+	minTurn = 1 << 10
 	// bulkTime is how long such a write may take before the next has less.
 	bulkTime = time.Millisecond
 )
@@ -37,7 +43,11 @@ func (c *conn) takeBulkLocked() bool {
 		if s.err != nil || s.isSendEnd {
 			continue // nothing may follow its end
 		}
-		n := min(int64(len(s.unsent)), s.sendWindow, c.sendWindow, frame, left)
+		turn := frame
+		if rest := int64(len(s.unsent)) - frame; rest < minTurn && frame+rest <= int64(c.peerFrame) {
+			turn += rest
+		}
+		n := min(int64(len(s.unsent)), s.sendWindow, c.sendWindow, turn)
 		if n <= 0 {
 			continue
 		}
@@ -63,5 +73,50 @@ func (c *conn) adaptBulkLocked(took time.Duration) {
 		c.bulkLimit = max(minBulk, c.bulkLimit/2)
 	case took < bulkTime/4:
 		c.bulkLimit = min(maxBulk, c.bulkLimit*2)
+	}
+}
+
+// bounder is a socket that can keep the queue short that it makes on its way.
+type bounder interface {
+	// BoundQueue is called every boundPeriod while isOn, and once when it is no more.
+	BoundQueue(isOn bool)
+}
+
+const (
+	boundPeriod = 10 * time.Millisecond
+	// sharedTime is how long after a batch bulk is thought to be beside batches, and
+	// after bulk batches beside bulk.
+	sharedTime = 500 * time.Millisecond
+)
+
+// bounderOf returns the socket below TLS, if it is a bounder; else nil.
+func bounderOf(nc net.Conn) bounder {
+	if b, ok := nc.(bounder); ok {
+		return b
+	}
+	if tc, ok := nc.(interface{ NetConn() net.Conn }); ok {
+		b, _ := tc.NetConn().(bounder)
+		return b
+	}
+	return nil
+}
+
+// boundQueueLocked bounds the socket's queue while both bulk and batches go through it.
+func (c *conn) boundQueueLocked(hasBulk bool) {
+	now := c.writeSince
+	since := now.Sub(c.boundAt)
+	switch {
+	case hasBulk && since >= boundPeriod:
+		if c.hasBatches {
+			c.hasBatches, c.batchedAt = false, now
+		}
+		c.boundAt = now
+		if isShared := now.Sub(c.batchedAt) < sharedTime; isShared || c.isBound {
+			c.isBound = isShared
+			c.bounder.BoundQueue(isShared)
+		}
+	case c.isBound && since >= sharedTime:
+		c.isBound = false
+		c.bounder.BoundQueue(false)
 	}
 }

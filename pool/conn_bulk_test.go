@@ -112,8 +112,8 @@ func TestBatchGoesBeforeBulk(t *testing.T) {
 			if id == batched {
 				break
 			}
-			if late += n; late > minBulk {
-				t.Fatalf("a batch waits for %d bytes; want at most %d", late, minBulk)
+			if late += n; late > minBulk+minTurn {
+				t.Fatalf("a batch waits for %d bytes; want at most %d", late, minBulk+minTurn)
 			}
 		}
 	})
@@ -136,6 +136,51 @@ func TestResetStreamLosesItsTurn(t *testing.T) {
 				t.Fatalf("%d bytes of the stream that was reset", n)
 			}
 			total += n
+		}
+	})
+}
+
+type boundLog []bool
+
+func (l *boundLog) BoundQueue(isOn bool) { *l = append(*l, isOn) }
+
+// The socket's queue is bounded while bulk goes beside batches, and only then.
+func TestQueueIsBoundWhileBulkGoesBesideBatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newSlowConn()
+		defer c.end()
+		var calls boundLog
+		c.bounder = &calls
+		bulk := func() {
+			c.write(t, nil, 1<<20)
+			for total := 0; total < 1<<20; {
+				_, n := c.readData()
+				total += n
+				time.Sleep(time.Millisecond)
+			}
+			synctest.Wait()
+		}
+		batch := func() {
+			c.write(t, newSink(), 100)
+			c.readData()
+			synctest.Wait()
+		}
+		time.Sleep(time.Minute)
+		bulk()
+		if len(calls) > 0 {
+			t.Errorf("bulk alone: %v; want no bound", calls)
+		}
+		batch()
+		bulk()
+		if len(calls) < 2 || slices.Contains(calls, false) {
+			t.Errorf("bulk beside batches: %v; want a bound", calls)
+		}
+		calls = nil
+		time.Sleep(sharedTime)
+		batch()
+		batch()
+		if !slices.Equal(calls, boundLog{false}) {
+			t.Errorf("batches alone: %v; want one end of the bound", calls)
 		}
 	})
 }

@@ -55,6 +55,9 @@ func (c *conn) writeOutLocked() {
 	c.out, c.spare = c.spare[:0], nil
 	c.isWriting = true
 	c.writeSince = time.Now()
+	if c.bounder != nil && (hasBulk || c.isBound) {
+		c.boundQueueLocked(hasBulk)
+	}
 	c.mu.Unlock()
 	_, err := c.nc.Write(p)
 	c.bytesOut.Add(int64(len(p)))

@@ -39,6 +39,8 @@ type Conn struct {
 	werr syscall.Errno
 	try  bool // give up instead of waiting
 
+	bound bound // owned by who calls BoundQueue
+
 	pmu   sync.Mutex
 	state State // guarded by pmu, as are the next two
 	ended bool

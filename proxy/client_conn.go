@@ -94,7 +94,12 @@ type clientConn struct {
 	idlec     chan struct{}
 }
 
+// clientUnsent bounds what the kernel holds unsent for one client: it would take megabytes, from each that reads slowly or
+// not at all, and say that they were written.
+const clientUnsent = 256 << 10
+
 func newClientConn(f *Front, nc net.Conn) *clientConn {
+	rawconn.LimitUnsent(nc, clientUnsent)
 	c := &clientConn{f: f, nc: nc, idlec: make(chan struct{}, 1)}
 	c.rested.L = &c.mu
 	c.raw, _ = nc.(*rawconn.Conn)

@@ -1,0 +1,24 @@
+package proxy
+
+import (
+	"syscall"
+	"testing"
+)
+
+// The kernel must not take megabytes for a client that reads nothing.
+func TestKernelHoldsLittleForAClient(t *testing.T) {
+	f, addr := startFront(t, Config{Handler: okHandler})
+	dialClient(t, addr).get("/").want(t, 200, "a request")
+	const tcpNotsentLowat = 25
+	for _, c := range f.list() {
+		raw, err := c.raw.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw.Control(func(fd uintptr) {
+			if n, err := syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpNotsentLowat); n != clientUnsent || err != nil {
+				t.Errorf("TCP_NOTSENT_LOWAT is %d, %v; want %d", n, err, clientUnsent)
+			}
+		})
+	}
+}

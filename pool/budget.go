@@ -96,9 +96,10 @@ func (s *Stream) releaseLocked() {
 	}
 }
 
-// holdLocked begins that, for a stream that ended without its owner.
+// holdLocked begins that, for a stream that ended without its owner; one that its
+// owner has not touched, as a ready stream, and that holds nothing is no work.
 func (s *Stream) holdLocked() {
-	if !s.c.isClient && s.receiver == nil && s.isUsed && !s.isReleased && !s.isHeld {
+	if !s.c.isClient && s.receiver == nil && (s.isUsed || s.buf.size > 0) && !s.isReleased && !s.isHeld {
 		s.isHeld = true
 		s.c.held++
 	}

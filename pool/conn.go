@@ -271,6 +271,7 @@ func (c *conn) keepLoop() {
 			pinged = last
 			c.mu.Lock()
 			c.pingSent = time.Since(c.start)
+			c.freeOutLocked()
 			c.out = appendPing(c.out, false, [8]byte{'h', '2', 't', 'p'})
 			c.kickLocked()
 			c.mu.Unlock()

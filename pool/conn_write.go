@@ -84,6 +84,13 @@ func (c *conn) writeOutLocked() {
 	}
 }
 
+// freeOutLocked gives back what a busier time made of the buffers.
+func (c *conn) freeOutLocked() {
+	if !c.isWriting && len(c.out) == 0 && cap(c.out)+cap(c.spare) > 64<<10 {
+		c.out, c.spare = nil, nil
+	}
+}
+
 // hasOutLocked reports whether there is something that may be written. A
 // connection that is to end takes no more bulk.
 func (c *conn) hasOutLocked() bool {

@@ -439,6 +439,23 @@ func wsFrame(isFinal bool, opcode byte, mask []byte, lengthSize int, payload []b
 	return b
 }
 
+// writeAwkwardly writes in pieces of sizes at which something begins, ends or is full,
+// the first of them one byte each, and ends its side.
+func writeAwkwardly(nc net.Conn, p []byte) {
+	sizes := []int{2, 3, 5, 6, 7, 13, 14, 15, 125, 126, 127, 128, 4095, 4096, 4097, bulkPiece - 1, bulkPiece, bulkPiece + 1, 1<<16 - 1, 1 << 16, 1<<16 + 1}
+	for i := 0; len(p) > 0; i++ {
+		n := 1
+		if i >= 500 {
+			n = min(len(p), sizes[i%len(sizes)])
+		}
+		if _, err := nc.Write(p[:n]); err != nil {
+			return
+		}
+		p = p[n:]
+	}
+	nc.(*net.TCPConn).CloseWrite()
+}
+
 func TestWebSocketFramesCrossUnchanged(t *testing.T) {
 	frames := func(mask []byte) []byte {
 		var b []byte
@@ -461,8 +478,10 @@ func TestWebSocketFramesCrossUnchanged(t *testing.T) {
 		for _, code := range []uint16{1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 4999} {
 			add(true, 8, 1, string(binary.BigEndian.AppendUint16(nil, code))+"bye")
 		}
-		b = append(b, 0x82, 0xff) // a header of 2^32, and the end
-		return append(binary.BigEndian.AppendUint64(b, 1<<32), 1, 2, 3, 4)
+		for _, n := range []uint64{1<<63 - 1, 1 << 16, 1 << 32} { // headers that promise much, and the end
+			b = binary.BigEndian.AppendUint64(append(b, 0x82, 0xff), n)
+		}
+		return append(b, 1, 2, 3, 4)
 	}
 	down, upwards := frames(nil), frames([]byte{0x37, 0xfa, 0x21, 0x3d})
 	gotc := make(chan []byte, 10)
@@ -473,10 +492,7 @@ func TestWebSocketFramesCrossUnchanged(t *testing.T) {
 		}
 		io.WriteString(nc, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")
 		var wg sync.WaitGroup
-		wg.Go(func() {
-			nc.Write(down)
-			nc.(*net.TCPConn).CloseWrite()
-		})
+		wg.Go(func() { writeAwkwardly(nc, down) })
 		got, _ := io.ReadAll(r)
 		wg.Wait()
 		gotc <- got
@@ -490,14 +506,7 @@ func TestWebSocketFramesCrossUnchanged(t *testing.T) {
 		if !strings.HasPrefix(head, "HTTP/1.1 101 ") || !strings.Contains(head, "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n") {
 			t.Fatalf("got %q", head)
 		}
-		go func() {
-			for p := upwards[7:]; len(p) > 0; {
-				n := min(len(p), 1+rand.N(50_000))
-				c.nc.Write(p[:n])
-				p = p[n:]
-			}
-			c.nc.(*net.TCPConn).CloseWrite()
-		}()
+		go writeAwkwardly(c.nc, upwards[7:])
 		if got, err := io.ReadAll(c.r); err != nil || !bytes.Equal(got, down) {
 			t.Errorf("the client got %d bytes, %v; want %d", len(got), err, len(down))
 		}

@@ -468,6 +468,8 @@ func (w *clientBody) end(trailers []wire.Field) error {
 	if w.isTunnel {
 		if cw, ok := c.nc.(interface{ CloseWrite() error }); ok {
 			cw.CloseWrite()
+		} else {
+			c.nc.Close()
 		}
 	}
 	c.over()

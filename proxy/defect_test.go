@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -715,104 +714,5 @@ func TestClientThatLeavesEndsItsUpstreamRequest(t *testing.T) {
 		await(t, enteredc, "request")
 		c.nc.Close()
 		await(t, leftc, "end of the upstream's connection")
-	}
-}
-
-// FuzzExchange runs a program of operations on two ends: each request is answered
-// with its own response or fails, and nothing is left when all is over.
-func FuzzExchange(f *testing.F) {
-	f.Add([]byte{0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 0, 1})
-	f.Add([]byte{5, 0, 5, 1, 5, 2, 5, 6, 0, 0, 0})
-	f.Add([]byte{3, 3, 3, 4, 3, 3, 6, 3, 3, 7, 0})
-	f.Add([]byte{0, 6, 1, 6, 2, 6, 3, 6, 5, 6, 6, 6, 0})
-	f.Fuzz(func(t *testing.T, program []byte) {
-		bubble(t, func(t *testing.T) { runProgram(t, program[:min(len(program), 64)]) })
-	})
-}
-
-// runProgram takes two bits of each operation for the codec of the whole, and the
-// rest for what is to be done.
-func runProgram(t *testing.T, program []byte) {
-	var codec Codec
-	for _, op := range program {
-		codec = (codec + Codec(op>>6)) % 4
-	}
-	var mu sync.Mutex // guards last
-	var last net.Conn
-	m := newMemNet()
-	hop := Hop{Compress: codec, BatchDelay: time.Millisecond}
-	startBack(t, m, Config{Hop: hop, Handler: func(ctx *fasthttp.RequestCtx) {
-		if d := ctx.QueryArgs().GetUintOrZero("sleep"); d > 0 {
-			time.Sleep(time.Duration(d) * time.Millisecond)
-		}
-		ctx.SetBody(ctx.RequestURI())
-		ctx.Response.AppendBody(ctx.PostBody())
-	}})
-	front, err := NewFront(Config{Hop: hop, To: []string{"h2tpc://back:1"}, Dial: func(network, addr string, d time.Duration) (net.Conn, error) {
-		nc, err := m.dial(network, addr, d)
-		mu.Lock()
-		defer mu.Unlock()
-		last = nc
-		return nc, err
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer front.Close()
-	var wg sync.WaitGroup
-	send := func(uri string, size int, timeout time.Duration, mayFail bool) {
-		wg.Go(func() {
-			var req fasthttp.Request
-			var resp fasthttp.Response
-			req.SetRequestURI("http://x" + uri)
-			body := strings.Repeat("b", size)
-			if size > 0 {
-				req.Header.SetMethod("POST")
-				req.SetBodyString(body)
-			}
-			err := front.DoTimeout(&req, &resp, timeout)
-			if err == nil && string(resp.Body()) != uri+body {
-				t.Errorf("%s: got %d bytes that are not its own", uri, len(resp.Body()))
-			}
-			if err != nil && !mayFail {
-				t.Errorf("%s: %v", uri, err)
-			}
-		})
-	}
-	isBroken := slices.ContainsFunc(program, func(op byte) bool { return op&7 == 6 })
-	for i, op := range program {
-		uri := fmt.Sprintf("/%d", i)
-		switch op & 7 {
-		case 0:
-			send(uri, 0, time.Minute, isBroken)
-		case 1:
-			send(uri, int(op)*10, time.Minute, isBroken)
-		case 2:
-			send(uri, batchSize+int(op), time.Minute, isBroken)
-		case 3:
-			send(uri+"?sleep=5", 0, time.Minute, isBroken)
-		case 4: // times out while it waits in the batch, on its way, or there
-			send(uri+"?sleep=5", 10, time.Duration(op>>3)*300*time.Microsecond+1, true)
-		case 5:
-			time.Sleep(time.Duration(op>>3) * 200 * time.Microsecond)
-		case 6:
-			mu.Lock()
-			if last != nil {
-				last.Close()
-			}
-			mu.Unlock()
-		case 7:
-			synctest.Wait()
-		}
-	}
-	wg.Wait()
-	time.Sleep(10 * time.Second) // handlers end, and the hop is up again
-	send("/last", 10, time.Minute, false)
-	wg.Wait()
-	if n := front.PendingRequests(); n != 0 {
-		t.Errorf("%d pending; want 0", n)
-	}
-	if n := front.route.dests[0].load(); n != 0 {
-		t.Errorf("the peer has %d in its charge; want 0", n)
 	}
 }

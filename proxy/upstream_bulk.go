@@ -210,7 +210,7 @@ func (c *upstreamBulk) end(trailers []wire.Field) error {
 		if cw, ok := c.nc.(interface{ CloseWrite() error }); ok {
 			return cw.CloseWrite()
 		}
-		return nil
+		return c.nc.Close() // nothing less tells the upstream that the client has ended
 	}
 	if !c.isChunked {
 		return nil

@@ -241,7 +241,7 @@ func (c *Client) connect(ctx context.Context, addr string) (*conn, error) {
 		}
 		return nil, fmt.Errorf("dial %s: %w", addr, err)
 	}
-	tc, state, err := handshake(ctx, nc, true, &c.cfg.Common)
+	tc, state, err := handshake(ctx, nc, true, c.cfg.common())
 	if err != nil {
 		nc.Close()
 		return nil, fmt.Errorf("dial %s: %w", addr, err)

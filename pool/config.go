@@ -83,11 +83,7 @@ func (c *Common) complete() error {
 		return errors.New("pool: TLS and Cleartext are both set")
 	}
 	if c.TLS != nil {
-		c.TLS = c.TLS.Clone()
-		c.TLS.NextProtos = []string{"h2"}
-		if c.TLS.MinVersion == 0 {
-			c.TLS.MinVersion = tls.VersionTLS13
-		}
+		c.TLS = hopTLS(c.TLS)
 	}
 	setDefault(&c.HandshakeTimeout, 10*time.Second)
 	setDefault(&c.PingPeriod, 5*time.Second)
@@ -103,6 +99,16 @@ func (c *Common) complete() error {
 	return nil
 }
 
+// hopTLS completes a copy of a configuration.
+func hopTLS(t *tls.Config) *tls.Config {
+	t = t.Clone()
+	t.NextProtos = []string{"h2"}
+	if t.MinVersion == 0 {
+		t.MinVersion = tls.VersionTLS13
+	}
+	return t
+}
+
 func setDefault[T int | time.Duration](v *T, d T) {
 	if *v == 0 {
 		*v = d
@@ -116,6 +122,9 @@ type ClientConfig struct {
 	// carry as :authority and that errors and logs have; and what is dialled, unless
 	// Resolve says otherwise. Required.
 	Addr string
+	// CurrentTLS is asked for TLS's value at each dial, so that it may change; TLS is
+	// nil then.
+	CurrentTLS func() *tls.Config
 	// Resolve tells the address to dial, host and port, once for each dial: from
 	// discovery, or one of several in turn ([Rotate]). The context ends at
 	// DialTimeout. If nil, Addr is used.
@@ -145,7 +154,10 @@ type ClientConfig struct {
 }
 
 func (c ClientConfig) withDefaults() (ClientConfig, error) {
-	if c.TLS == nil && !c.Cleartext {
+	switch {
+	case c.CurrentTLS != nil && (c.TLS != nil || c.Cleartext):
+		return c, errors.New("pool: CurrentTLS is set, and TLS or Cleartext too")
+	case c.CurrentTLS == nil && c.TLS == nil && !c.Cleartext:
 		c.TLS = new(tls.Config)
 	}
 	if err := c.complete(); err != nil {
@@ -154,12 +166,8 @@ func (c ClientConfig) withDefaults() (ClientConfig, error) {
 	if c.Addr == "" {
 		return c, errors.New("pool: Addr is empty")
 	}
-	if c.TLS != nil && c.TLS.ServerName == "" && !c.TLS.InsecureSkipVerify {
-		host, _, err := net.SplitHostPort(c.Addr)
-		if err != nil {
-			host = c.Addr
-		}
-		c.TLS.ServerName = host
+	if c.TLS != nil {
+		c.nameServer(c.TLS)
 	}
 	if c.Resolve == nil {
 		c.Resolve = Rotate(c.Addr)
@@ -192,6 +200,29 @@ func Rotate(addrs ...string) func(context.Context) (string, error) {
 		}
 		return addrs[(next.Add(1)-1)%uint64(len(addrs))], nil
 	}
+}
+
+// nameServer sets the name that the server's certificate must have.
+func (c *ClientConfig) nameServer(t *tls.Config) {
+	if t.ServerName != "" || t.InsecureSkipVerify {
+		return
+	}
+	host, _, err := net.SplitHostPort(c.Addr)
+	if err != nil {
+		host = c.Addr
+	}
+	t.ServerName = host
+}
+
+// common is what the next dial uses.
+func (c *ClientConfig) common() *Common {
+	if c.CurrentTLS == nil {
+		return &c.Common
+	}
+	common := c.Common
+	common.TLS = hopTLS(c.CurrentTLS())
+	c.nameServer(common.TLS)
+	return &common
 }
 
 // ServerConfig configures a [Server].

@@ -111,9 +111,9 @@ type Hop struct {
 	// Conns is the number of connections kept to each peer; only a front's. If
 	// zero, 1 is used.
 	Conns int
-	// TLS is the configuration of connections to h2tp:// peers; its ServerName is
-	// set to the peer's host when empty.
-	TLS *tls.Config
+	// TLS is asked at each dial for the configuration of connections to h2tp://
+	// peers; the ServerName is set to the peer's host when empty.
+	TLS func() *tls.Config
 	// Memory bounds the codec contexts of all fronts and backs that share it. If
 	// nil, one of 256 MiB is made.
 	Memory *compress.Memory
@@ -190,10 +190,15 @@ func (h *Hop) complete() error {
 type Config struct {
 	Limits
 	Hop
-	// To names the destinations: http://host:port for an upstream,
-	// h2tp://host:port[/prefix] for a peer over TLS, h2tpc://host:port[/prefix]
-	// for one in the clear. The least loaded one that works is used.
+	// To names the destinations: http://host:port, https://host:port or
+	// unix:///path for an upstream, h2tp://host:port[/prefix] for a peer over TLS,
+	// h2tpc://host:port[/prefix] for one in the clear. The least loaded one that
+	// works is used.
 	To []string
+	// UpstreamTLS is asked at each dial for the configuration of connections to
+	// https:// upstreams; the ServerName is set to the upstream's host when empty. If
+	// nil, the system's authorities are asked.
+	UpstreamTLS func() *tls.Config
 	// Handler answers exchanges in this process, in place of To.
 	Handler fasthttp.RequestHandler
 	// ListenTLS is a back's configuration for fronts that come by h2tp.

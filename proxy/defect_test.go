@@ -157,7 +157,7 @@ func TestHopKeepsTLSAndCleartextApart(t *testing.T) {
 	if _, err := NewBack(Config{Handler: okHandler}); err == nil {
 		t.Error("a back serves cleartext unasked")
 	}
-	f, _ := startFront(t, Config{To: []string{"h2tp://" + secret.Addr().String()}, Hop: Hop{TLS: client}})
+	f, _ := startFront(t, Config{To: []string{"h2tp://" + secret.Addr().String()}, Hop: Hop{TLS: func() *tls.Config { return client }}})
 	mustAsk(t, f, "GET", "http://x/", "", "ok")
 }
 

@@ -2,27 +2,32 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/url"
+	"path"
 	"strings"
+	"time"
 
 	"github.com/h2tp/h2tp/proxy/internal/rawconn"
 )
 
 // endpoint is a destination's URL taken apart.
 type endpoint struct {
-	url    string // as given
-	isHop  bool   // a peer, else an upstream
-	isTLS  bool
-	host   string // host and port as in the URL: the authority
-	addr   string // host and port to dial
-	prefix string // path of a peer's URL, without a trailing slash
+	url     string // as given
+	isHop   bool   // a peer, else an upstream
+	isTLS   bool
+	network string // tcp or unix
+	host    string // host and port as in the URL: the authority
+	name    string // host, which a certificate must name
+	addr    string // host and port, or path, to dial
+	prefix  string // path of a peer's URL, without a trailing slash
 }
 
 // parseEndpoint reads a destination's URL. Its errors name what is wrong in it.
 func parseEndpoint(s string) (endpoint, error) {
-	e := endpoint{url: s}
+	e := endpoint{url: s, network: "tcp"}
 	u, err := url.Parse(s)
 	if err != nil {
 		return e, fmt.Errorf("destination %q: not a URL", s)
@@ -30,14 +35,18 @@ func parseEndpoint(s string) (endpoint, error) {
 	port := "80"
 	switch u.Scheme {
 	case "http":
+	case "https":
+		e.isTLS, port = true, "443"
+	case "unix":
+		return parseUnix(e, u)
 	case "h2tp":
 		e.isHop, e.isTLS, port = true, true, "443"
 	case "h2tpc":
 		e.isHop = true
 	case "":
-		return e, fmt.Errorf("destination %q: no scheme; want http, h2tp or h2tpc", s)
+		return e, fmt.Errorf("destination %q: no scheme; want http, https, unix, h2tp or h2tpc", s)
 	default:
-		return e, fmt.Errorf("destination %q: scheme %q; want http, h2tp or h2tpc", s, u.Scheme)
+		return e, fmt.Errorf("destination %q: scheme %q; want http, https, unix, h2tp or h2tpc", s, u.Scheme)
 	}
 	switch {
 	case u.Hostname() == "":
@@ -50,8 +59,17 @@ func parseEndpoint(s string) (endpoint, error) {
 	if u.Port() != "" {
 		port = u.Port()
 	}
-	e.host, e.addr = u.Host, net.JoinHostPort(u.Hostname(), port)
+	e.host, e.name, e.addr = u.Host, u.Hostname(), net.JoinHostPort(u.Hostname(), port)
 	e.prefix = strings.TrimRight(u.Path, "/")
+	return e, nil
+}
+
+// parseUnix reads unix:///path. A request without a Host gets localhost.
+func parseUnix(e endpoint, u *url.URL) (endpoint, error) {
+	if u.Host != "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || !path.IsAbs(u.Path) || u.Path == "/" {
+		return e, fmt.Errorf("destination %q: want unix:///path", e.url)
+	}
+	e.network, e.host, e.addr = "unix", "localhost", u.Path
 	return e, nil
 }
 
@@ -64,10 +82,10 @@ func dialRaw(ctx context.Context, cfg *Config, end endpoint) (net.Conn, error) {
 	var nc net.Conn
 	var err error
 	if cfg.Dial != nil {
-		nc, err = cfg.Dial("tcp", end.addr, cfg.ConnectTimeout)
+		nc, err = cfg.Dial(end.network, end.addr, cfg.ConnectTimeout)
 	} else {
 		d := net.Dialer{Timeout: cfg.ConnectTimeout}
-		nc, err = d.DialContext(ctx, "tcp", end.addr)
+		nc, err = d.DialContext(ctx, end.network, end.addr)
 	}
 	if err != nil {
 		return nil, err
@@ -77,4 +95,32 @@ func dialRaw(ctx context.Context, cfg *Config, end endpoint) (net.Conn, error) {
 		rawconn.LimitUnsent(nc, hopUnsent)
 	}
 	return nc, nil
+}
+
+// dialUpstream dials an upstream, with TLS where its URL says so. socket is what
+// the connection runs over, where it can do raw I/O.
+func dialUpstream(ctx context.Context, cfg *Config, end endpoint) (nc net.Conn, socket *rawconn.Conn, err error) {
+	if nc, err = dialRaw(ctx, cfg, end); err != nil {
+		return nil, nil, err
+	}
+	socket, _ = nc.(*rawconn.Conn)
+	if !end.isTLS {
+		return nc, socket, nil
+	}
+	config := new(tls.Config)
+	if cfg.UpstreamTLS != nil {
+		config = cfg.UpstreamTLS().Clone()
+	}
+	if config.ServerName == "" {
+		config.ServerName = end.name
+	}
+	config.NextProtos = []string{"http/1.1"}
+	ctx, cancel := context.WithDeadline(ctx, time.Now().Add(cfg.ConnectTimeout))
+	defer cancel()
+	tc := tls.Client(nc, config)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		nc.Close()
+		return nil, nil, fmt.Errorf("tls to %s: %w", end.addr, err)
+	}
+	return tc, socket, nil
 }

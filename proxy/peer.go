@@ -59,7 +59,7 @@ func newPeer(r *route, cfg *Config, end endpoint) (*peer, error) {
 		},
 	}
 	if end.isTLS {
-		if pc.TLS = cfg.TLS; pc.TLS == nil {
+		if pc.CurrentTLS = cfg.TLS; pc.CurrentTLS == nil {
 			return nil, fmt.Errorf("proxy: To %q needs TLS", end.url)
 		}
 	}

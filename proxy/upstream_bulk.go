@@ -94,7 +94,7 @@ func (c *upstreamBulk) run() *failure {
 	if c.src != nil {
 		c.src.onGone(c.leave)
 	}
-	nc, err := dialRaw(ctx, u.cfg, u.end)
+	nc, _, err := dialUpstream(ctx, u.cfg, u.end)
 	if err != nil {
 		if ctx.Err() == nil {
 			u.noteDown(err)

@@ -42,8 +42,9 @@ type upstreamConn struct {
 	here station
 
 	// Set by readLoop before the connection is first released.
-	nc  net.Conn
-	raw *rawconn.Conn
+	nc     net.Conn
+	raw    *rawconn.Conn // nc, where it can do raw I/O
+	socket *rawconn.Conn // what nc runs over, where that can
 
 	// Owned by readLoop.
 	in *reply
@@ -107,7 +108,7 @@ func (c *upstreamConn) read() error {
 // isQuiet looks whether the upstream has closed an idle connection, or said
 // something unasked: a request sent on it then would be lost (RFC 9112 9.6).
 func (c *upstreamConn) isQuiet() bool {
-	if c.raw != nil && c.raw.Peek() != rawconn.Quiet {
+	if c.socket != nil && c.socket.Peek() != rawconn.Quiet {
 		c.close()
 		return false
 	}
@@ -253,10 +254,10 @@ func (c *upstreamConn) readLoop() {
 
 // dial connects and begins the exchange the connection was made for.
 func (c *upstreamConn) dial() bool {
-	nc, err := dialRaw(c.u.ctx, c.u.cfg, c.u.end)
+	nc, socket, err := dialUpstream(c.u.ctx, c.u.cfg, c.u.end)
 	c.mu.Lock()
 	if err == nil {
-		c.nc = nc
+		c.nc, c.socket = nc, socket
 		c.raw, _ = nc.(*rawconn.Conn)
 	}
 	isClosed := c.isClosed

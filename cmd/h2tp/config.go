@@ -6,12 +6,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/h2tp/h2tp/certs"
 	"github.com/h2tp/h2tp/compress"
 	"github.com/h2tp/h2tp/pool"
 	"github.com/h2tp/h2tp/proxy"
@@ -21,14 +21,12 @@ import (
 type options struct {
 	proxy.Limits
 	proxy.Hop
+	tlsOptions
 
 	listen, to []string
+	unixMode   fs.FileMode // of unix sockets
+	reusePort  bool
 	compress   string // the codec's name
-
-	cert, key, clientNames    []string // of the listeners
-	clientCA, ticketKeys      string   // of the listeners
-	ca, clientCert, clientKey string   // of the destinations
-	insecureSkipVerify        bool
 
 	codecMemory         int64
 	windowMemory        int64
@@ -38,8 +36,7 @@ type options struct {
 
 	// What the above come to.
 	listeners, destinations []endpoint
-	listenTLS               *tls.Config
-	live                    []*certs.Live // what of these follows files
+	upstreamTLS             func() *tls.Config
 	log                     *slog.Logger
 }
 
@@ -58,13 +55,15 @@ type setting struct {
 type need int
 
 const (
-	needsNothing  need = iota
-	needsFront         // a --listen URL that is http
-	needsHop           // either end of a hop
-	needsBackTLS       // a --listen URL that is h2tp
-	needsPeer          // a --to URL that is h2tp or h2tpc
-	needsPeerTLS       // a --to URL that is h2tp
-	needsUpstream      // a --to URL that is http
+	needsNothing    need = iota
+	needsFront           // a --listen URL that is http, https or unix
+	needsHop             // either end of a hop
+	needsListenTLS       // a --listen URL that is https or h2tp
+	needsListenTCP       // a --listen URL that is not unix
+	needsListenUnix      // a --listen URL that is unix
+	needsPeer            // a --to URL that is h2tp or h2tpc
+	needsToTLS           // a --to URL that is https or h2tp
+	needsUpstream        // a --to URL that is http, https or unix
 )
 
 // The setting is a flag.Value.
@@ -87,23 +86,32 @@ func (o *options) settings() []*setting {
 		Hop: proxy.Hop{
 			Conns: 1, PingPeriod: 5 * time.Second, PingTimeout: 5 * time.Second, StreamMaxAge: 30 * time.Minute,
 		},
-		compress: "zstd", codecMemory: 256 << 20, windowMemory: 64 << 20, drainTimeout: 10 * time.Second, logFormat: "text", logLevel: "info",
+		unixMode: 0o660, tlsOptions: tlsOptions{acmeNewNames: 10}, compress: "zstd", codecMemory: 256 << 20, windowMemory: 64 << 20, drainTimeout: 10 * time.Second, logFormat: "text", logLevel: "info",
 	}
 	const ms, many = time.Millisecond, 1 << 30
 	list := []*setting{
 		{name: "listen", arg: "URL[,URL...]", value: list(&o.listen, o.addListener),
-			usage: "where to accept: http://HOST:PORT for clients; h2tp://HOST:PORT[/PREFIX] for fronts, over TLS; h2tpc://HOST:PORT[/PREFIX] for fronts, in the clear; an empty HOST is every address"},
+			usage: "where to accept: http://HOST:PORT, https://HOST:PORT or unix:///PATH for clients; h2tp://HOST:PORT[/PREFIX] for fronts, over TLS; h2tpc://HOST:PORT[/PREFIX] for fronts, in the clear; an empty HOST is every address, 0.0.0.0 every IPv4 and [::] every IPv6 one"},
 		{name: "to", arg: "URL[,URL...]", value: list(&o.to, o.addDestination),
-			usage: "where exchanges go: http://HOST:PORT is an upstream, h2tp:// and h2tpc:// are a back; of several that work, the least loaded is used"},
-		{name: "cert", arg: "FILE[,FILE...]", value: list(&o.cert, checkFile), needs: needsBackTLS, usage: "PEM certificates, each with those between it and the root after it, of the h2tp listeners; the first that has the name asked for is shown, else the first; files are read again when they change, and on SIGHUP"},
-		{name: "key", arg: "FILE[,FILE...]", value: list(&o.key, checkFile), needs: needsBackTLS, usage: "PEM keys of --cert, in the same order"},
-		{name: "client-ca", arg: "FILE", value: text(&o.clientCA), needs: needsBackTLS, usage: "PEM certificates of the authorities that must vouch for the fronts that come by h2tp; without it any may come"},
-		{name: "client-names", arg: "NAME[,NAME...]", value: list(&o.clientNames, checkFile), needs: needsBackTLS, usage: "the only names, DNS, IP or URI, a front's certificate may carry; it needs --client-ca"},
-		{name: "ticket-keys", arg: "FILE", value: text(&o.ticketKeys), needs: needsBackTLS, usage: "32 random bytes or more that processes share to resume each other's TLS sessions; the keys made from it change each 12h"},
-		{name: "ca", arg: "FILE", value: text(&o.ca), needs: needsPeerTLS, usage: "PEM certificates of the authorities that may vouch for an h2tp back; without it those of the system"},
-		{name: "client-cert", arg: "FILE", value: text(&o.clientCert), needs: needsPeerTLS, usage: "PEM certificate shown to an h2tp back that asks for one"},
-		{name: "client-key", arg: "FILE", value: text(&o.clientKey), needs: needsPeerTLS, usage: "PEM key of --client-cert"},
-		{name: "insecure-skip-verify", value: boolean(&o.insecureSkipVerify), needs: needsPeerTLS, usage: "take any certificate of an h2tp back: whoever is on the way reads everything"},
+			usage: "where exchanges go: http://HOST:PORT, https://HOST:PORT and unix:///PATH are an upstream, h2tp:// and h2tpc:// are a back; of several that work, the least loaded is used"},
+		{name: "unix-mode", arg: "MODE", value: mode(&o.unixMode), needs: needsListenUnix, usage: "who may connect to unix sockets, in octal; a socket that nobody listens on any more is replaced"},
+		{name: "reuse-port", value: boolean(&o.reusePort), needs: needsListenTCP, usage: "let several processes listen on the same address and port; the kernel spreads the connections"},
+		{name: "cert", arg: "FILE[,FILE...]", value: list(&o.cert, checkFile), needs: needsListenTLS, usage: "PEM certificates, each with those between it and the root after it, of the https and h2tp listeners; the first that has the name asked for is shown, else the first; files are read again when they change, and on SIGHUP"},
+		{name: "key", arg: "FILE[,FILE...]", value: list(&o.key, checkFile), needs: needsListenTLS, usage: "PEM keys of --cert, in the same order"},
+		{name: "client-ca", arg: "FILE", value: text(&o.clientCA), needs: needsListenTLS, usage: "PEM certificates of the authorities that must vouch for who comes by https or h2tp; without it any may come"},
+		{name: "client-names", arg: "NAME[,NAME...]", value: list(&o.clientNames, checkFile), needs: needsListenTLS, usage: "the only names, DNS, IP or URI, a client's certificate may carry; it needs --client-ca"},
+		{name: "ticket-keys", arg: "FILE", value: text(&o.ticketKeys), needs: needsListenTLS, usage: "32 random bytes or more that processes share to resume each other's TLS sessions; the keys made from it change each 12h"},
+		{name: "acme-names", arg: "NAME[,NAME...]", value: list(&o.acmeNames, checkFile), needs: needsListenTLS, usage: "names for which certificates are obtained by ACME and renewed; *.SUFFIX is every name below it, see --acme-new-names; no other name a client asks for causes an order"},
+		{name: "acme-new-names", arg: "N", value: count(&o.acmeNewNames, 1, 1000, false), needs: needsListenTLS, usage: "new names below the suffixes, in an hour"},
+		{name: "acme-cache", arg: "DIR", value: text(&o.acmeCache), needs: needsListenTLS, usage: "where the account, certificates, keys and failures are kept; several processes may share it"},
+		{name: "acme-directory", arg: "URL", value: text(&o.acmeURL), needs: needsListenTLS, usage: "the authority's directory; without it Let's Encrypt's"},
+		{name: "acme-email", arg: "ADDRESS", value: text(&o.acmeEmail), needs: needsListenTLS, usage: "where the authority may write to"},
+		{name: "acme-ca", arg: "FILE", value: text(&o.acmeCA), needs: needsListenTLS, usage: "PEM certificates of the authorities that vouch for the directory's server; without it those of the system"},
+		{name: "ca", arg: "FILE", value: text(&o.ca), needs: needsToTLS, usage: "PEM certificates of the authorities that may vouch for an https or h2tp destination; without it those of the system"},
+		{name: "server-name", arg: "NAME", value: text(&o.serverName), needs: needsToTLS, usage: "name that its certificate must have, in place of the host in its URL"},
+		{name: "client-cert", arg: "FILE", value: text(&o.clientCert), needs: needsToTLS, usage: "PEM certificate shown to an https or h2tp destination that asks for one"},
+		{name: "client-key", arg: "FILE", value: text(&o.clientKey), needs: needsToTLS, usage: "PEM key of --client-cert"},
+		{name: "insecure-skip-verify", value: boolean(&o.insecureSkipVerify), needs: needsToTLS, usage: "take any certificate of an https or h2tp destination: whoever is on the way reads everything"},
 		{name: "compress", arg: "CODEC", value: choice(&o.compress, "zstd", "snappy", "flate", "none"), needs: needsHop, usage: "codec this end sends with on the hop: zstd, snappy, flate or none; it decodes all"},
 		{name: "batch-delay", arg: "DURATION", value: duration(&o.BatchDelay, 0, time.Second, false), needs: needsHop, usage: "how long a batch waits for more records once it has one; 0s sends as soon as those about to join have joined"},
 		{name: "conns", arg: "N", value: count(&o.Conns, 1, 64, false), needs: needsPeer, usage: "connections kept to each back"},
@@ -212,18 +220,22 @@ func (o *options) lacks(n need) string {
 	case needsNothing:
 		ok = true
 	case needsFront:
-		ok, why = find(o.listeners, "http"), "no --listen URL has scheme http"
+		ok, why = find(o.listeners, "http", "https", "unix"), "no --listen URL has scheme http, https or unix"
+	case needsListenTCP:
+		ok, why = find(o.listeners, "http", "https", "h2tp", "h2tpc"), "every --listen URL has scheme unix"
+	case needsListenUnix:
+		ok, why = find(o.listeners, "unix"), "no --listen URL has scheme unix"
 	case needsHop:
 		ok = find(o.listeners, "h2tp", "h2tpc") || find(o.destinations, "h2tp", "h2tpc")
 		why = "no --listen or --to URL has scheme h2tp or h2tpc"
-	case needsBackTLS:
-		ok, why = find(o.listeners, "h2tp"), "no --listen URL has scheme h2tp"
+	case needsListenTLS:
+		ok, why = find(o.listeners, "h2tp", "https"), "no --listen URL has scheme https or h2tp"
 	case needsPeer:
 		ok, why = find(o.destinations, "h2tp", "h2tpc"), "no --to URL has scheme h2tp or h2tpc"
-	case needsPeerTLS:
-		ok, why = find(o.destinations, "h2tp"), "no --to URL has scheme h2tp"
+	case needsToTLS:
+		ok, why = find(o.destinations, "h2tp", "https"), "no --to URL has scheme https or h2tp"
 	case needsUpstream:
-		ok, why = find(o.destinations, "http"), "no --to URL has scheme http"
+		ok, why = find(o.destinations, "http", "https", "unix"), "no --to URL has scheme http, https or unix"
 	}
 	if ok {
 		return ""
@@ -233,12 +245,12 @@ func (o *options) lacks(n need) string {
 
 // addListener checks one URL of --listen.
 func (o *options) addListener(s string) error {
-	e, err := parseEndpoint(s, "--listen")
+	e, err := parseEndpoint(s)
 	if err != nil {
 		return err
 	}
 	for _, other := range o.listeners {
-		if e.addr == other.addr && e.port != "0" {
+		if e.addr == other.addr && e.network() == other.network() && e.port != "0" {
 			return fmt.Errorf("%q and %q are the same address", other.url, s)
 		}
 	}
@@ -248,11 +260,11 @@ func (o *options) addListener(s string) error {
 
 // addDestination checks one URL of --to.
 func (o *options) addDestination(s string) error {
-	e, err := parseEndpoint(s, "--to")
+	e, err := parseEndpoint(s)
 	switch {
 	case err != nil:
 		return err
-	case e.host == "":
+	case e.host == "" && e.scheme != "unix":
 		return fmt.Errorf("%q has no host", s)
 	case e.port == "0":
 		return fmt.Errorf("%q has port 0", s)

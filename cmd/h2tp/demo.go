@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -120,10 +121,11 @@ func (d *demonstration) start(host string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	cfg := proxy.Config{Hop: proxy.Hop{Compress: codec}, Logger: log, To: []string{hop}}
-	if cfg.TLS, err = certs.Client(certs.ClientConfig{RootCAs: ca.Pool()}); err != nil {
+	config, err := certs.Client(certs.ClientConfig{RootCAs: ca.Pool()})
+	if err != nil {
 		return err
 	}
+	cfg := proxy.Config{Hop: proxy.Hop{Compress: codec, TLS: func() *tls.Config { return config }}, Logger: log, To: []string{hop}}
 	if d.front, err = proxy.NewFront(cfg); err != nil {
 		return err
 	}

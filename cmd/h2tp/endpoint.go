@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"path"
 	"strconv"
 	"strings"
 )
@@ -11,28 +12,32 @@ import (
 // endpoint is a URL of --listen or --to taken apart.
 type endpoint struct {
 	url        string // as given
-	scheme     string // http, h2tp or h2tpc
+	scheme     string // http, https, unix, h2tp or h2tpc
 	host, port string
-	addr       string // both
+	addr       string // both, or a unix socket's path
 	prefix     string // path of a hop, without a trailing slash
 }
 
-// parseEndpoint reads a URL of the flag that has that name.
-func parseEndpoint(s, flag string) (endpoint, error) {
+// parseEndpoint reads a URL.
+func parseEndpoint(s string) (endpoint, error) {
 	u, err := url.Parse(s)
 	if err != nil {
-		return endpoint{}, fmt.Errorf("%q is not a URL", s)
+		return endpoint{}, fmt.Errorf("%q is not a URL such as http://host:port", s)
 	}
 	e := endpoint{url: s, scheme: u.Scheme, host: u.Hostname(), port: u.Port(), prefix: strings.TrimRight(u.Path, "/")}
 	port := "80"
 	switch e.scheme {
 	case "http", "h2tpc":
-	case "h2tp":
+	case "https", "h2tp":
 		port = "443"
-	case "https", "unix":
-		return e, fmt.Errorf("scheme %s: not supported yet as %s", e.scheme, flag)
+	case "unix":
+		e.addr, e.prefix = u.Path, ""
+		if u.Host != "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || !path.IsAbs(u.Path) || u.Path == "/" {
+			return e, fmt.Errorf("%q is not unix:///path", s)
+		}
+		return e, nil
 	default:
-		return e, fmt.Errorf("%q does not begin with http://, h2tp:// or h2tpc://", s)
+		return e, fmt.Errorf("%q does not begin with http://, https://, unix://, h2tp:// or h2tpc://", s)
 	}
 	if e.port == "" {
 		e.port = port
@@ -46,8 +51,17 @@ func parseEndpoint(s, flag string) (endpoint, error) {
 		return e, fmt.Errorf("%q has no port from 0 to 65535", s)
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return e, fmt.Errorf("%q has more than scheme, host, port and path", s)
-	case e.scheme == "http" && e.prefix != "":
+	case e.prefix != "" && !e.isHop():
 		return e, fmt.Errorf("%q has a path", s)
 	}
 	return e, nil
+}
+
+func (e *endpoint) isHop() bool { return e.scheme == "h2tp" || e.scheme == "h2tpc" }
+
+func (e *endpoint) network() string {
+	if e.scheme == "unix" {
+		return "unix"
+	}
+	return "tcp"
 }

@@ -60,12 +60,12 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	defer signal.Stop(hupc)
 	s := &server{log: log, failc: make(chan error, 1)}
 	defer s.close()
-	if err := s.start(o); err != nil {
+	if err := s.start(ctx, o); err != nil {
 		return err
 	}
 	followCtx, stop := context.WithCancel(ctx)
 	defer stop()
-	s.follow(followCtx, o.live)
+	s.follow(followCtx, o)
 	log.Info("serving", "to", o.to)
 	return s.wait(ctx, sigc, hupc, o)
 }
@@ -113,10 +113,10 @@ type kind struct {
 
 // start listens everywhere before anything is served, so that a taken port ends
 // the process before the first client comes.
-func (s *server) start(o *options) error {
+func (s *server) start(ctx context.Context, o *options) error {
 	lns := make([]net.Listener, 0, len(o.listeners))
 	for _, e := range o.listeners {
-		ln, err := net.Listen("tcp", e.addr)
+		ln, err := o.open(ctx, e)
 		if err != nil {
 			for _, ln := range lns {
 				ln.Close()
@@ -128,6 +128,9 @@ func (s *server) start(o *options) error {
 	ends := make(map[kind]end)
 	for i, e := range o.listeners {
 		k := kind{e.scheme, e.prefix}
+		if k.scheme == "unix" {
+			k.scheme = "http"
+		}
 		if ends[k] == nil {
 			end, err := o.newEnd(k, s.log)
 			if err != nil {
@@ -146,12 +149,15 @@ func (s *server) start(o *options) error {
 }
 
 func (o *options) newEnd(k kind, log *slog.Logger) (end, error) {
-	cfg := proxy.Config{Limits: o.Limits, Hop: o.Hop, To: o.to, Prefix: k.prefix, Logger: log}
+	cfg := proxy.Config{Limits: o.Limits, Hop: o.Hop, To: o.to, UpstreamTLS: o.upstreamTLS, Prefix: k.prefix, Logger: log}
 	switch k.scheme {
 	case "http":
 		return proxy.NewFront(cfg)
+	case "https":
+		cfg.ListenTLS = o.webTLS.Config()
+		return proxy.NewFront(cfg)
 	case "h2tp":
-		cfg.ListenTLS = o.listenTLS
+		cfg.ListenTLS = o.hopTLS.Config()
 	default:
 		cfg.Cleartext = true
 	}

@@ -9,18 +9,41 @@ import (
 	"github.com/h2tp/h2tp/certs"
 )
 
+// tlsOptions are the flags of TLS, and what they come to.
+type tlsOptions struct {
+	cert, key, clientNames []string // of the listeners
+	clientCA, ticketKeys   string
+	acmeNames              []string
+	acmeNewNames           int
+	acmeCache, acmeURL     string
+	acmeEmail, acmeCA      string
+
+	ca, clientCert, clientKey, serverName string // of the destinations
+	insecureSkipVerify                    bool
+
+	webTLS, hopTLS *certs.Live   // of https and of h2tp listeners; nil without such
+	live           []*certs.Live // all that follow files
+	acme           *certs.ACME   // nil without names
+}
+
 // checkTLS finds what is missing and what contradicts among the flags of TLS.
 func (o *options) checkTLS() error {
-	isBackTLS := o.lacks(needsBackTLS) == ""
+	isListening := o.lacks(needsListenTLS) == ""
 	switch {
-	case isBackTLS && len(o.cert) == 0:
-		return errors.New("flag --cert is missing: a --listen URL has scheme h2tp")
-	case isBackTLS && len(o.key) == 0:
+	case isListening && len(o.cert) == 0 && len(o.key) > 0:
+		return errors.New("flag --cert is missing: --key has no use without it")
+	case isListening && len(o.cert) == 0 && len(o.acmeNames) == 0:
+		return errors.New("flag --cert is missing, or --acme-names: a --listen URL has scheme https or h2tp")
+	case isListening && len(o.key) == 0 && len(o.cert) > 0:
 		return errors.New("flag --key is missing: --cert has no use without it")
 	case len(o.cert) != len(o.key):
 		return fmt.Errorf("flags --cert and --key name %d and %d files; each certificate has its key", len(o.cert), len(o.key))
 	case len(o.clientNames) > 0 && o.clientCA == "":
 		return errors.New("flag --client-names has no effect: --client-ca is missing")
+	case len(o.acmeNames) > 0 && o.acmeCache == "":
+		return errors.New("flag --acme-cache is missing: --acme-names has no use without it")
+	case len(o.acmeNames) == 0 && (o.acmeCache != "" || o.acmeURL != "" || o.acmeEmail != "" || o.acmeCA != ""):
+		return errors.New("flag --acme-names is missing: the other --acme flags have no effect without it")
 	case (o.clientCert == "") != (o.clientKey == ""):
 		return errors.New("flags --client-cert and --client-key are given together or not at all")
 	case o.insecureSkipVerify && o.ca != "":
@@ -29,48 +52,89 @@ func (o *options) checkTLS() error {
 	return nil
 }
 
-// loadTLS reads the files, one flag after the other so that an error names it.
+// loadTLS reads the files.
 func (o *options) loadTLS() error {
-	if len(o.cert) > 0 {
-		var cfg certs.ServerConfig
-		for i := range o.cert {
-			cfg.Pairs = append(cfg.Pairs, certs.Pair{CertFile: o.cert[i], KeyFile: o.key[i]})
+	if o.lacks(needsListenTLS) == "" {
+		if err := o.loadListenTLS(); err != nil {
+			return err
 		}
-		if _, err := certs.NewServer(cfg, nil); err != nil {
-			return fmt.Errorf("flags --cert and --key: %w", err)
-		}
-		cfg.ClientCAFile, cfg.ClientNames = o.clientCA, o.clientNames
-		if _, err := certs.NewServer(cfg, nil); err != nil {
-			return fmt.Errorf("flag --client-ca: %w", err)
-		}
-		cfg.TicketKeyFile = o.ticketKeys
-		live, err := certs.NewServer(cfg, o.log)
-		if err != nil {
-			return fmt.Errorf("flag --ticket-keys: %w", err)
-		}
-		o.live = append(o.live, live)
-		o.listenTLS = live.Config()
 	}
-	if o.lacks(needsPeerTLS) == "" {
-		cfg := certs.ClientConfig{CAFile: o.ca, InsecureSkipVerify: o.insecureSkipVerify}
-		if _, err := certs.NewClient(cfg, nil); err != nil {
-			return fmt.Errorf("flag --ca: %w", err)
-		}
-		cfg.CertFile, cfg.KeyFile = o.clientCert, o.clientKey
-		live, err := certs.NewClient(cfg, o.log)
-		if err != nil {
-			return fmt.Errorf("flags --client-cert and --client-key: %w", err)
-		}
-		o.live = append(o.live, live)
-		o.TLS = live.Config()
+	if o.lacks(needsToTLS) == "" {
+		return o.loadToTLS()
 	}
 	return nil
 }
 
+// step names the flags of an error.
+func step(flags string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", flags, err)
+	}
+	return nil
+}
+
+// loadListenTLS reads the listeners' files, those of one flag after the other, so that an error names it.
+func (o *options) loadListenTLS() (err error) {
+	var cfg certs.ServerConfig
+	if len(o.acmeNames) > 0 {
+		if cfg.ACME, err = certs.NewACME(certs.ACMEConfig{
+			Names: o.acmeNames, NewNames: o.acmeNewNames, CacheDir: o.acmeCache, DirectoryURL: o.acmeURL,
+			Email: o.acmeEmail, CAFile: o.acmeCA, Logger: o.log,
+		}); err != nil {
+			return step("flags --acme-*", err)
+		}
+		o.acme = cfg.ACME
+	}
+	for i := range o.cert {
+		cfg.Pairs = append(cfg.Pairs, certs.Pair{CertFile: o.cert[i], KeyFile: o.key[i]})
+	}
+	if _, err := certs.Server(cfg); err != nil {
+		return step("flags --cert and --key", err)
+	}
+	cfg.ClientCAFile, cfg.ClientNames = o.clientCA, o.clientNames
+	if _, err := certs.Server(cfg); err != nil {
+		return step("flag --client-ca", err)
+	}
+	cfg.TicketKeyFile = o.ticketKeys
+	if o.hopTLS, err = certs.NewServer(cfg, o.log); err != nil {
+		return step("flag --ticket-keys", err)
+	}
+	cfg.Protocols = []string{"h2", "http/1.1"}
+	if o.webTLS, err = certs.NewServer(cfg, o.log); err != nil {
+		return step("flags --cert and --key", err)
+	}
+	o.live = append(o.live, o.hopTLS, o.webTLS)
+	return nil
+}
+
+// loadToTLS reads the destinations' files.
+func (o *options) loadToTLS() error {
+	cfg := certs.ClientConfig{CAFile: o.ca, ServerName: o.serverName, InsecureSkipVerify: o.insecureSkipVerify}
+	if _, err := certs.Client(cfg); err != nil {
+		return step("flag --ca", err)
+	}
+	cfg.CertFile, cfg.KeyFile = o.clientCert, o.clientKey
+	hop, err := certs.NewClient(cfg, o.log)
+	if err != nil {
+		return step("flags --client-cert and --client-key", err)
+	}
+	cfg.Protocols = []string{"http/1.1"}
+	web, err := certs.NewClient(cfg, o.log)
+	if err != nil {
+		return step("flags --client-cert and --client-key", err)
+	}
+	o.live = append(o.live, hop, web)
+	o.TLS, o.upstreamTLS = hop.Config, web.Config
+	return nil
+}
+
 // follow keeps the certificates true to their files until ctx ends.
-func (s *server) follow(ctx context.Context, live []*certs.Live) {
-	for _, l := range live {
+func (s *server) follow(ctx context.Context, o *options) {
+	for _, l := range o.live {
 		s.wg.Go(func() { l.Follow(ctx) })
+	}
+	if o.acme != nil {
+		s.wg.Go(func() { o.acme.ObtainAll(ctx) })
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
@@ -163,6 +164,21 @@ func choice(p *string, names ...string) value {
 			return errors.New("want " + strings.Join(names[:len(names)-1], ", ") + " or " + names[len(names)-1])
 		},
 		get: func() string { return *p },
+	}
+}
+
+// mode reads the permissions of a file.
+func mode(p *fs.FileMode) value {
+	return value{
+		set: func(s string) error {
+			n, err := strconv.ParseUint(s, 8, 32)
+			if err != nil || n > 0o777 {
+				return errors.New("want permissions in octal, such as 0660")
+			}
+			*p = fs.FileMode(n)
+			return nil
+		},
+		get: func() string { return fmt.Sprintf("%04o", *p) },
 	}
 }
 

@@ -141,7 +141,8 @@ func startPair(tb testing.TB, s setup) *pair {
 	scheme := "h2tpc://"
 	if s.isTLS {
 		scheme = "h2tp://"
-		bc.ListenTLS, fc.TLS = tlsConfigs(tb)
+		server, client := tlsConfigs(tb)
+		bc.ListenTLS, fc.TLS = server, func() *tls.Config { return client }
 	}
 	ln := s.ln
 	if ln == nil {

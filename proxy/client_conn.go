@@ -43,6 +43,7 @@ const (
 	stateIdle    int32 = iota // waits for a request
 	stateReading              // a request has begun to come
 	stateRunning              // an exchange runs or its response is being written
+	stateShaking              // TLS's handshake, or net/http has the connection
 )
 
 // clientConn is the HTTP/1.1 accepting half of one connection. serveLoop reads
@@ -54,6 +55,7 @@ type clientConn struct {
 	f    *Front
 	nc   net.Conn
 	raw  *rawconn.Conn // nc, where it can do raw I/O
+	sock *rawconn.Conn // what nc runs over, where that can
 	addr []byte        // the client's IP address
 	from netip.Prefix  // what MaxConnsPerAddr counts it by; not valid without an IP address
 
@@ -102,7 +104,11 @@ func newClientConn(f *Front, nc net.Conn) *clientConn {
 	rawconn.LimitUnsent(nc, clientUnsent)
 	c := &clientConn{f: f, nc: nc, idlec: make(chan struct{}, 1)}
 	c.rested.L = &c.mu
-	c.raw, _ = nc.(*rawconn.Conn)
+	c.sock, _ = nc.(*rawconn.Conn)
+	if c.raw = c.sock; f.cfg.ListenTLS != nil {
+		c.raw, c.nc = nil, newTLSConn(nc, f.cfg.ListenTLS)
+	}
+	c.state.Store(stateShaking)
 	c.addr = []byte("unknown")
 	if host, _, err := net.SplitHostPort(nc.RemoteAddr().String()); err == nil {
 		c.addr = []byte(host)
@@ -182,6 +188,9 @@ func (c *clientConn) setState(s int32) {
 // serveLoop serves the connection until it ends.
 func (c *clientConn) serveLoop() {
 	defer c.f.forget(c)
+	if !c.shake() {
+		return
+	}
 	c.setState(stateIdle)
 	for {
 		n, isBulk, err := c.readRequest()
@@ -457,7 +466,7 @@ func (c *clientConn) look() {
 	c.mu.Lock()
 	src, isWaiting := c.bulk, c.isWaiting
 	c.mu.Unlock()
-	if src == nil && !isWaiting || c.raw == nil || !c.raw.HasEnded() {
+	if src == nil && !isWaiting || c.sock == nil || !c.sock.HasEnded() {
 		return
 	}
 	if src != nil {

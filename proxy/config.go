@@ -201,7 +201,8 @@ type Config struct {
 	UpstreamTLS func() *tls.Config
 	// Handler answers exchanges in this process, in place of To.
 	Handler fasthttp.RequestHandler
-	// ListenTLS is a back's configuration for fronts that come by h2tp.
+	// ListenTLS is the configuration for those who come: to a back by h2tp, to a
+	// front by https, whose ALPN protocols may be h2 and http/1.1.
 	ListenTLS *tls.Config
 	// Cleartext lets a back without ListenTLS serve h2tpc.
 	Cleartext bool

@@ -599,6 +599,7 @@ func TestIdleConnectionIsLookedAtBeforeUse(t *testing.T) {
 		c := newUpstreamConn(u)
 		c.nc = rawconn.Wrap(nc)
 		c.raw = c.nc.(*rawconn.Conn)
+		c.socket = c.raw
 		u.mu.Lock()
 		u.conns[c] = struct{}{}
 		u.free = append(u.free, c)

@@ -22,6 +22,7 @@ type Front struct {
 	log   *slog.Logger
 	lim   http1.Limits
 	idle  time.Duration
+	web   *web // with ListenTLS
 
 	isDraining atomic.Bool
 	donec      chan struct{} // closed by Close
@@ -51,12 +52,16 @@ func NewFront(cfg Config) (*Front, error) {
 	if f.route, err = newRouteTo(&f.cfg); err != nil {
 		return nil, err
 	}
+	if cfg.ListenTLS != nil {
+		f.web = newWeb(f)
+		f.wg.Go(f.web.serveLoop)
+	}
 	f.wg.Go(f.sweepLoop)
 	return f, nil
 }
 
-// Serve accepts HTTP/1.1 on ln until Shutdown or Close, and then returns
-// ErrClosed.
+// Serve accepts HTTP/1.1 on ln, with Config.ListenTLS over TLS and HTTP/2 too, until
+// Shutdown or Close, and then returns ErrClosed.
 func (f *Front) Serve(ln net.Listener) error {
 	ln = rawListener{ln}
 	f.mu.Lock()
@@ -201,6 +206,9 @@ func (f *Front) Shutdown(ctx context.Context) error {
 			c.nc.Close()
 		}
 	}
+	if f.web != nil {
+		f.web.srv.Shutdown(ctx) // if it fails, ctx has ended
+	}
 	var err error
 	select {
 	case <-f.idlec:
@@ -216,6 +224,10 @@ func (f *Front) Shutdown(ctx context.Context) error {
 func (f *Front) Close() error {
 	f.stop()
 	f.once.Do(func() { close(f.donec) })
+	if f.web != nil {
+		f.web.srv.Close()
+		f.web.Close()
+	}
 	for _, c := range f.list() {
 		c.mu.Lock()
 		c.isClosed = true

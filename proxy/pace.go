@@ -55,19 +55,24 @@ func (p *pace) spent(d time.Duration, n int64, timeout time.Duration, rate int) 
 // streamed body.
 func (c *clientConn) writeAll(p []byte) error {
 	timeout, rate := c.f.cfg.WriteTimeout, c.f.cfg.MinRate
+	_, isTLS := c.nc.(*tlsConn)
 	for len(p) > 0 {
 		began, queued := time.Now(), c.queued()
-		if d := c.out.left(timeout, rate); d > 0 {
+		d, piece := c.out.left(timeout, rate), 64<<10
+		if isTLS { // it does not survive a timeout: the rate is judged between records
+			d, piece = timeout, 16<<10
+		}
+		if d > 0 {
 			c.nc.SetWriteDeadline(began.Add(d))
 		}
-		n, err := c.nc.Write(p[:min(len(p), 64<<10)])
+		n, err := c.nc.Write(p[:min(len(p), piece)])
 		p = p[n:]
 		c.f.route.stats.clientOut.Add(int64(n))
 		taken := int64(n - (c.queued() - queued))
 		if !c.out.spent(time.Since(began), taken, timeout, rate) {
 			return errPace
 		}
-		if ne, ok := errors.AsType[net.Error](err); err != nil && !(ok && ne.Timeout()) {
+		if ne, ok := errors.AsType[net.Error](err); err != nil && (isTLS || !ok || !ne.Timeout()) {
 			return err
 		}
 	}
@@ -77,8 +82,8 @@ func (c *clientConn) writeAll(p []byte) error {
 // queued is what the kernel holds of what was written, where it tells: it takes megabytes at once, and then nothing until a
 // third of them has gone, which says little of a client that reads slowly.
 func (c *clientConn) queued() int {
-	if c.raw == nil {
+	if c.sock == nil {
 		return 0
 	}
-	return c.raw.Queued()
+	return c.sock.Queued()
 }

@@ -1,0 +1,352 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/h2tp/h2tp/proxy/internal/http1"
+	"github.com/h2tp/h2tp/proxy/internal/wire"
+)
+
+// webCall is the accepting half of one request that net/http received: those of browsers, which speak HTTP/2 to
+// an https listener. The delivering half must not wait for the client, so what it brings of a batched exchange is
+// kept for ServeHTTP's goroutine; a streamed body is written by the one who brings it, while that one waits.
+type webCall struct {
+	exchange
+	f    *Front
+	w    http.ResponseWriter
+	rc   *http.ResponseController
+	edit hygiene
+
+	webSrc *webSource // of a bulk exchange
+
+	mu      sync.Mutex // guards all below
+	changed chan struct{}
+	brought []*wire.Response // interim ones, and then the final one, not yet written
+	failed  *failure
+	refused int   // status for what is wrong with the body; 0 is nothing
+	held    int64 // of the route's memory, for brought
+	isOver  bool
+	hasHead bool   // of a streamed response, which was written
+	isCut   bool   // the body was, so the stream is reset
+	gone    func() // ends the work for the body that is streamed
+}
+
+// ServeHTTP makes Front an http.Handler, with the limits of Config. It is how HTTP/2 is served to those who negotiate it with an
+// https listener. Over HTTP/2 a 100 Continue is sent when the request's body is first read, which is at once, and there is no Upgrade.
+func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := &webCall{f: f, w: w, rc: http.NewResponseController(w), changed: make(chan struct{}, 1)}
+	c.sink = c
+	if status := c.fill(r); status != 0 {
+		c.refuse(status)
+		return
+	}
+	if f.isDraining.Load() {
+		c.refuse(503)
+		return
+	}
+	defer c.letGo()
+	stop := context.AfterFunc(r.Context(), c.leave)
+	defer stop()
+	if c.req.BodyKind != wire.BodyFollows {
+		f.route.deliver(&c.exchange)
+		c.serve()
+		return
+	}
+	src := newWebSource(c, r)
+	c.webSrc, c.src = src, src
+	donec := make(chan struct{})
+	go c.carryLoop(donec)
+	defer func() { // also when serve panics: net/http takes w and the body back then
+		src.stop()
+		<-donec
+		src.close()
+	}()
+	c.serve()
+}
+
+// carryLoop runs a bulk exchange, whose sink is served by ServeHTTP's goroutine, which waits for its end.
+func (c *webCall) carryLoop(donec chan<- struct{}) {
+	c.f.route.carry(&c.exchange)
+	close(donec)
+}
+
+// fill makes the exchange's request; a status other than 0 refuses it.
+func (c *webCall) fill(r *http.Request) int {
+	req := &c.req
+	req.Method, req.Target, req.Authority = []byte(r.Method), []byte(r.RequestURI), []byte(r.Host)
+	switch {
+	case r.Method == http.MethodConnect:
+		return 405
+	case !wire.IsToken(req.Method) || !wire.IsTarget(req.Target) || !wire.IsValue(req.Authority):
+		return 400
+	case c.f.cfg.isOver(r.ContentLength):
+		return 413
+	}
+	names := make([]string, 0, len(r.Header))
+	for name := range r.Header {
+		names = append(names, name)
+	}
+	slices.Sort(names) // net/http has lost the order
+	for _, name := range names {
+		if http1.IsHopByHop([]byte(name)) || isContentLength([]byte(name)) {
+			continue
+		}
+		for _, value := range r.Header[name] {
+			req.Fields = append(req.Fields, wire.Field{Name: []byte(name), Value: []byte(value)})
+		}
+	}
+	addr, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		addr = "unknown"
+	}
+	req.Fields = c.edit.forwarded(req.Fields, []byte(addr))
+	var isNew bool
+	if req.Fields, isNew = c.edit.via(req.Fields, strconv.Itoa(r.ProtoMajor)+"."+strconv.Itoa(r.ProtoMinor)+" ", c.f.route.via); !isNew {
+		return 508
+	}
+	return c.fillBody(r)
+}
+
+// fillBody takes a small body whole, and leaves any other to be streamed.
+func (c *webCall) fillBody(r *http.Request) int {
+	req := &c.req
+	req.RawBody = isCompressed(req.Fields)
+	switch {
+	case r.Body == nil || r.Body == http.NoBody:
+		return 0
+	case r.ContentLength < 0 || r.ContentLength > int64(c.f.cfg.BatchLimit) || len(r.Trailer) > 0:
+		req.BodyKind = wire.BodyFollows
+		if r.ContentLength >= 0 {
+			req.Fields = append(req.Fields, wire.Field{Name: []byte("Content-Length"), Value: strconv.AppendInt(nil, r.ContentLength, 10)})
+		}
+		return 0
+	}
+	if c.f.cfg.ReadTimeout > 0 {
+		c.rc.SetReadDeadline(time.Now().Add(c.f.cfg.ReadTimeout))
+		defer c.rc.SetReadDeadline(time.Time{})
+	}
+	body := make([]byte, r.ContentLength)
+	if _, err := io.ReadFull(r.Body, body); err != nil {
+		if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
+			return 408
+		}
+		return 400
+	}
+	req.BodyKind, req.Body = wire.BodyWhole, body
+	return 0
+}
+
+// serve writes what is brought until the exchange is over.
+func (c *webCall) serve() {
+	for range c.changed {
+		c.mu.Lock()
+		brought, failed, refused, isOver, isCut := c.brought, c.failed, c.refused, c.isOver, c.isCut
+		c.brought = nil
+		c.mu.Unlock()
+		for _, resp := range brought {
+			c.write(resp)
+		}
+		switch {
+		case refused != 0 && isOver:
+			c.refuse(refused)
+			return
+		case isCut:
+			panic(http.ErrAbortHandler) // net/http resets the stream
+		case isOver && failed != nil:
+			c.refuseFor(*failed)
+			return
+		case isOver:
+			return
+		}
+	}
+}
+
+func (c *webCall) letGo() {
+	c.mu.Lock()
+	c.f.route.memory.free(&c.held)
+	c.mu.Unlock()
+}
+
+func (c *webCall) wakeLocked() {
+	select {
+	case c.changed <- struct{}{}:
+	default:
+	}
+}
+
+// write writes an interim response's head, or a whole response.
+func (c *webCall) write(resp *wire.Response) {
+	c.rc.SetWriteDeadline(time.Now().Add(c.f.cfg.WriteTimeout))
+	if resp.Status < 200 {
+		h := c.w.Header()
+		for _, f := range resp.Fields {
+			h[string(f.Name)] = append(h[string(f.Name)], string(f.Value))
+		}
+		c.w.WriteHeader(resp.Status)
+		clear(h)
+		return
+	}
+	c.head(resp, string(c.req.Method) != http.MethodHead && resp.BodyKind == wire.BodyWhole)
+	n, _ := c.w.Write(resp.Body)
+	c.f.route.stats.clientOut.Add(int64(n))
+	c.trail(resp.Trailers)
+}
+
+// head writes a final head. net/http would add a Date and guess a Content-Type where the upstream sent none.
+func (c *webCall) head(resp *wire.Response, hasLength bool) {
+	h := c.w.Header()
+	h["Content-Type"], h["Date"] = nil, nil
+	for _, f := range resp.Fields {
+		if hasLength && isContentLength(f.Name) {
+			continue
+		}
+		name := http.CanonicalHeaderKey(string(f.Name))
+		h[name] = append(h[name], string(f.Value))
+	}
+	if hasLength && len(resp.Trailers) == 0 {
+		h["Content-Length"] = []string{strconv.Itoa(len(resp.Body))}
+	}
+	c.w.WriteHeader(resp.Status)
+}
+
+func (c *webCall) trail(trailers []wire.Field) {
+	for _, f := range trailers {
+		c.w.Header().Add(http.TrailerPrefix+string(f.Name), string(f.Value))
+	}
+}
+
+func (c *webCall) refuseFor(f failure) {
+	status, token := statusOf(f)
+	if f.err != nil {
+		c.f.log.Debug("exchange failed", "status", status, "why", token, "err", f.err)
+	}
+	if status == 503 {
+		c.w.Header().Set("Retry-After", strconv.FormatUint(uint64(f.retryAfter()), 10))
+	}
+	c.refuse(status)
+}
+
+func (c *webCall) refuse(status int) {
+	if status == 503 && c.w.Header().Get("Retry-After") == "" {
+		c.w.Header().Set("Retry-After", "1")
+	}
+	http.Error(c.w, http1.StatusText(status), status)
+}
+
+// leave is called when the client has left, or the stream is over.
+func (c *webCall) leave() {
+	c.mu.Lock()
+	gone := c.gone
+	c.gone = nil
+	if gone != nil { // under mu: what it ends may serve another once the exchange is over
+		gone()
+	}
+	isOver := c.isOver
+	c.mu.Unlock()
+	switch {
+	case isOver:
+	case c.webSrc != nil:
+		c.webSrc.leave()
+	case c.cancel():
+		c.dropped(nil)
+	}
+}
+
+// cut says what is wrong with the request's body, when nothing was answered yet.
+func (c *webCall) cut(status int) {
+	c.mu.Lock()
+	if !c.hasHead && !c.isOver {
+		c.refused = status
+	}
+	c.mu.Unlock()
+}
+
+// respond implements sink.
+func (c *webCall) respond(_ *exchange, resp *wire.Response) {
+	if resp.Status == 100 || resp.Status == 101 {
+		return
+	}
+	own := ownResponse(resp)
+	own.Body, own.Trailers = slices.Clone(resp.Body), ownFields(resp.Trailers)
+	c.mu.Lock()
+	if c.isOver = resp.Status >= 200; !c.f.route.memory.hold(&c.held, int64(len(own.Body))) {
+		c.failed = &failure{code: wire.CodeOverload, err: errMemory}
+	} else {
+		c.brought = append(c.brought, own)
+	}
+	c.wakeLocked()
+	c.mu.Unlock()
+}
+
+// fail implements sink.
+func (c *webCall) fail(_ *exchange, f failure) {
+	c.mu.Lock()
+	c.failed, c.isOver = &f, true
+	c.wakeLocked()
+	c.mu.Unlock()
+}
+
+// dropped implements sink: nobody reads what would be answered.
+func (c *webCall) dropped(*exchange) {
+	c.mu.Lock()
+	c.isCut = !c.isOver
+	c.isOver = true
+	c.wakeLocked()
+	c.mu.Unlock()
+}
+
+// stream implements sink.
+func (c *webCall) stream(_ *exchange, resp *wire.Response) bodyWriter {
+	if resp.Status == 101 {
+		return nil
+	}
+	c.mu.Lock()
+	c.hasHead = true
+	c.mu.Unlock()
+	c.rc.SetWriteDeadline(time.Now().Add(c.f.cfg.WriteTimeout))
+	c.head(resp, false)
+	c.rc.Flush()
+	return webBody{c}
+}
+
+// webBody writes a streamed body.
+type webBody struct{ c *webCall }
+
+func (b webBody) write(p []byte) error {
+	b.c.rc.SetWriteDeadline(time.Now().Add(b.c.f.cfg.WriteTimeout))
+	n, err := b.c.w.Write(p)
+	b.c.f.route.stats.clientOut.Add(int64(n))
+	if err != nil {
+		return errGone
+	}
+	return b.c.rc.Flush()
+}
+
+func (b webBody) end(trailers []wire.Field) error {
+	b.c.trail(trailers)
+	b.over(false)
+	return nil
+}
+
+func (b webBody) abort(error) { b.over(true) }
+
+func (b webBody) over(isCut bool) {
+	b.c.mu.Lock()
+	b.c.gone, b.c.isOver, b.c.isCut = nil, true, isCut
+	b.c.wakeLocked()
+	b.c.mu.Unlock()
+}
+
+func (b webBody) onGone(f func()) {
+	b.c.mu.Lock()
+	b.c.gone = f
+	b.c.mu.Unlock()
+}

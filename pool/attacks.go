@@ -30,8 +30,8 @@
 //	PING, PING ACK, SETTINGS ACK, PRIORITY,  1                                calm
 //	  unknown frames, empty DATA, padding
 //	  without DATA
-//	SETTINGS                                 1 and 1 a setting; a quarter of  calm
-//	                                         the streams for each window set
+//	SETTINGS                                 1, 1 a setting, and 1 each 16    calm
+//	                                         streams; each 4 at a new window
 //	WINDOW_UPDATE, of a byte or more         1, and of the connection 1 each  calm
 //	                                         16 writers that wait
 //	GOAWAY                                   1 and a quarter of the streams;  calm
@@ -52,5 +52,7 @@
 // when it is quiet), and for each stream 64 KiB of unread bytes, or its window where
 // [Windows] gave it more. A connection takes of [Windows] no more than it leaves, and
 // servers refuse streams where all least windows would hold 16 times its limit. A
-// stream that has ended counts until its owner has read or closed it.
+// stream that has ended counts until its owner has read or closed it. A connection
+// that echoed 16 KiB on one stream and is idle holds about 105 KiB at either end, and
+// three goroutines (go test ./pool -run CostLittle -v, 1000 connections).
 package pool

@@ -25,7 +25,17 @@ func (c *conn) readLoop() error {
 		return err
 	}
 	for {
-		f, err := c.fr.ReadFrame()
+		fh, err := c.fr.ReadFrameHeader()
+		if err == nil && c.isForPieces(fh) {
+			if err = c.readPieces(fh); err == nil {
+				continue
+			}
+			return err
+		}
+		var f http2.Frame
+		if err == nil {
+			f, err = c.fr.ReadFrameForHeader(fh)
+		}
 		c.lastRead.Store(int64(time.Since(c.start)))
 		if err != nil {
 			if se, ok := errors.AsType[http2.StreamError](err); ok {
@@ -127,12 +137,42 @@ func (c *conn) handle(f http2.Frame) error {
 // credit is due as soon as the payload is stored or consumed; the stream's when
 // its consumer took it.
 func (c *conn) onData(f *http2.DataFrame) error {
-	n, p := int64(f.Length), f.Data()
-	if len(p) == 0 && !f.StreamEnded() {
+	if len(f.Data()) == 0 && !f.StreamEnded() {
 		if err := c.spend(1, "empty DATA"); err != nil {
 			return err
 		}
 	}
+	return c.onPayload(f.FrameHeader, f.Data(), nil)
+}
+
+// isForPieces reports whether a frame's payload is to be kept: it is read to where
+// it stays then.
+func (c *conn) isForPieces(fh http2.FrameHeader) bool {
+	if fh.Type != http2.FrameData || fh.Length < pieceSize/2 || fh.Flags.Has(http2.FlagDataPadded) || !c.sawSettings || c.isLeaving.Load() {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.streams[fh.StreamID]
+	return s != nil && s.receiver == nil
+}
+
+// readPieces reads such a frame's payload.
+func (c *conn) readPieces(fh http2.FrameHeader) error {
+	var kept recvBuffer
+	defer kept.free()
+	err := kept.readFrom(c.in, int(fh.Length))
+	c.lastRead.Store(int64(time.Since(c.start)))
+	if err != nil {
+		return c.readError(err)
+	}
+	c.bytesIn.Add(int64(fh.Length) + 9)
+	return c.onPayload(fh, nil, &kept)
+}
+
+// onPayload is onData with the payload in p or kept.
+func (c *conn) onPayload(f http2.FrameHeader, p []byte, kept *recvBuffer) error {
+	n := int64(f.Length)
 	c.mu.Lock()
 	if n > c.recvWindow {
 		c.mu.Unlock()
@@ -168,8 +208,12 @@ func (c *conn) onData(f *http2.DataFrame) error {
 	s.recvWindow -= n
 	r := s.receiver
 	if r == nil {
-		s.buf.write(p)
-		c.creditLocked(s, n-int64(len(p)))
+		if kept != nil {
+			s.buf.take(kept)
+		} else {
+			s.buf.write(p)
+			c.creditLocked(s, n-int64(len(p)))
+		}
 		s.wakeReaderLocked()
 		c.mu.Unlock()
 	} else {
@@ -183,7 +227,7 @@ func (c *conn) onData(f *http2.DataFrame) error {
 		c.creditLocked(s, n)
 		c.mu.Unlock()
 	}
-	if f.StreamEnded() {
+	if f.Flags.Has(http2.FlagDataEndStream) {
 		c.recvEnd(s)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -89,6 +90,29 @@ func (r *recvBuffer) write(p []byte) {
 		last.b = append(last.b, p[:n]...)
 		p = p[n:]
 	}
+}
+
+// readFrom appends n bytes of from.
+func (r *recvBuffer) readFrom(from io.Reader, n int) error {
+	for n > 0 {
+		last := pieces.Get().(*piece)
+		r.pieces = append(r.pieces, last)
+		last.b = last.b[:min(n, pieceSize)]
+		if _, err := io.ReadFull(from, last.b); err != nil {
+			return err
+		}
+		r.size += len(last.b)
+		n -= len(last.b)
+	}
+	return nil
+}
+
+// take moves what another holds behind what r does.
+func (r *recvBuffer) take(from *recvBuffer) {
+	r.pieces = append(r.pieces, from.pieces...)
+	r.size += from.size
+	clear(from.pieces)
+	from.pieces, from.size = nil, 0
 }
 
 func (r *recvBuffer) readTo(p []byte) int {

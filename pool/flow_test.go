@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"io"
@@ -162,5 +163,40 @@ func TestOpenBesideKeepsToTheConnection(t *testing.T) {
 	first.c.close(ErrClosed)
 	if s, err := cl.OpenBeside(t.Context(), first, Header{Path: "/"}, nil); err != nil || s.c == first.c {
 		t.Errorf("beside one that is over: %v", err)
+	}
+}
+
+// What comes in frames of any size is read as it was sent, whoever is faster, and
+// what a stream that ends leaves unread is let go.
+func TestPayloadsOfAllSizesAreReadInOrder(t *testing.T) {
+	ln := listen(t)
+	accepted := make(chan *Stream, 1)
+	startServer(t, ln, func(s *Stream) { s.Respond(200); accepted <- s })
+	cl := startClient(t, ln)
+	s, err := cl.Open(t.Context(), Header{Path: "/"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer := <-accepted
+	want := make([]byte, 3<<20)
+	rand.Read(want)
+	go func() {
+		for p, n := want, 1; len(p) > 0; n = n*3/2 + 1 { // below, at and above what is kept as it comes
+			k := min(n%(100<<10)+1, len(p))
+			if _, err := s.Write(p[:k]); err != nil {
+				t.Error(err)
+			}
+			p = p[k:]
+		}
+		s.CloseWrite()
+	}()
+	got, err := io.ReadAll(peer)
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("got %d bytes, %v; want what was sent, %d", len(got), err, len(want))
+	}
+	peer.Write(want[:100<<10])
+	s.Close()
+	if n := s.buf.size; n != 0 {
+		t.Errorf("%d bytes are kept after Close", n)
 	}
 }

@@ -126,7 +126,7 @@ func movePair(tb testing.TB, isUpload bool, server, client *tls.Config) mover {
 	if server != nil {
 		scheme = "h2tp://"
 	}
-	front, err := proxy.NewFront(proxy.Config{To: []string{scheme + ln.Addr().String()}, Hop: proxy.Hop{TLS: client}})
+	front, err := proxy.NewFront(proxy.Config{To: []string{scheme + ln.Addr().String()}, Hop: proxy.Hop{TLS: func() *tls.Config { return client }}})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -30,7 +30,12 @@ type opener struct {
 // manyStreams is more than are opened on the one connection.
 const manyStreams = 50_000
 
-func startPoolStreams(tb testing.TB) opener {
+func startPoolStreams(tb testing.TB) opener { return startPoolConns(tb, "pool", 1) }
+
+// startPoolTwo shows what a second connection costs.
+func startPoolTwo(tb testing.TB) opener { return startPoolConns(tb, "pool-conns-2", 2) }
+
+func startPoolConns(tb testing.TB, name string, conns int) opener {
 	common := pool.Common{Cleartext: true, MaxStreams: manyStreams}
 	srv, err := pool.NewServer(pool.ServerConfig{Common: common, Accept: func(s *pool.Stream) {
 		s.Respond(200)
@@ -42,12 +47,12 @@ func startPoolStreams(tb testing.TB) opener {
 	ln := listenLoopback(tb)
 	go srv.Serve(ln)
 	tb.Cleanup(func() { srv.Close() })
-	cl, err := pool.NewClient(pool.ClientConfig{Common: common, Addr: ln.Addr().String()})
+	cl, err := pool.NewClient(pool.ClientConfig{Common: common, Addr: ln.Addr().String(), Conns: conns})
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { cl.Close() })
-	return opener{"pool", func() (duplex, error) {
+	return opener{name, func() (duplex, error) {
 		s, err := cl.Open(context.Background(), pool.Header{Path: "/"}, nil)
 		if err != nil {
 			return nil, err
@@ -215,7 +220,7 @@ var streamCases = []struct {
 // beside it net/http's HTTP/2 does.
 func BenchmarkStreams(b *testing.B) {
 	for _, c := range streamCases {
-		for _, start := range []func(testing.TB) opener{startPoolStreams, startHTTPStreams} {
+		for _, start := range []func(testing.TB) opener{startPoolStreams, startPoolTwo, startHTTPStreams} {
 			o := start(b).warm(b)
 			b.Run("kind="+c.name+"/via="+o.name, func(b *testing.B) {
 				cs := c.start(b, o)

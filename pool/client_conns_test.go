@@ -195,3 +195,82 @@ func TestConnectionsThatDieYoungBackOff(t *testing.T) {
 		})
 	}
 }
+
+// sluggishConn takes a while for each write, whatever its size.
+type sluggishConn struct {
+	net.Conn
+	isSlow *atomic.Bool
+}
+
+func (c sluggishConn) Write(p []byte) (int, error) {
+	if c.isSlow.Load() {
+		time.Sleep(10 * ms)
+	}
+	return c.Conn.Write(p)
+}
+
+// Streams that wait for the socket for long, and many of them, bring another
+// connection, which new streams use; few of them, or a moment, do not.
+func TestBusyConnectionsGetCompany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ln := newPipeListener()
+		srv, _ := NewServer(ServerConfig{Common: Common{Cleartext: true}, Accept: func(s *Stream) {
+			s.Respond(200)
+			go io.Copy(io.Discard, s)
+		}})
+		go srv.Serve(ln)
+		defer srv.Close()
+		var isSlow atomic.Bool
+		isSlow.Store(true)
+		cl, _ := NewClient(ClientConfig{Common: Common{Cleartext: true}, Addr: "pipe", BusyStreams: 10,
+			Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				nc, err := ln.dial(ctx, network, addr)
+				return sluggishConn{nc, &isSlow}, err
+			}})
+		defer cl.Close()
+		var writers []*Stream
+		more := func(n int) {
+			for range n {
+				s, err := cl.Open(t.Context(), Header{Path: "/"}, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				writers = append(writers, s)
+				go func() {
+					for {
+						if _, err := s.Write(make([]byte, 256<<10)); err != nil {
+							return
+						}
+					}
+				}()
+			}
+		}
+		more(5)
+		time.Sleep(5 * time.Second)
+		if n := cl.Stats().Conns; n != 1 {
+			t.Errorf("5 streams: got %d connections; want 1", n)
+		}
+		more(15)
+		time.Sleep(busyAfter / 2)
+		if n := cl.Stats().Conns; n != 1 {
+			t.Errorf("20 streams, for a moment: got %d connections; want 1", n)
+		}
+		time.Sleep(busyAfter)
+		if n := cl.Stats().Conns; n != 2 {
+			t.Errorf("20 streams: got %d connections; want 2", n)
+		}
+		s, err := cl.Open(t.Context(), Header{Path: "/"}, nil)
+		if err != nil || s.c == writers[0].c {
+			t.Errorf("opened on the busy connection, or %v", err)
+		}
+		s.Close()
+		for _, s := range writers {
+			s.Close()
+		}
+		isSlow.Store(false)
+		time.Sleep(35 * time.Second)
+		if st := cl.Stats(); st.Conns != 1 || st.Dials != 2 {
+			t.Errorf("afterwards: got %+v; want 1 connection of 2", st)
+		}
+	})
+}

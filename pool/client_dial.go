@@ -14,7 +14,8 @@ import (
 const steadyAfter = 2 * time.Second
 
 // pickLocked returns the connection with room that has the fewest streams, of
-// those that are kept; of the others only when these are full, so that they empty.
+// those that are kept; of the others only when these are full or busy, so that they
+// empty.
 // Before all it is the one of beside.
 func (c *Client) pickLocked(beside *Stream) *conn {
 	if beside != nil {
@@ -22,15 +23,23 @@ func (c *Client) pickLocked(beside *Stream) *conn {
 			return beside.c
 		}
 	}
-	var best *conn
+	var best, busy *conn
 	least := 0
 	for i, cn := range c.conns {
 		if best != nil && i >= c.cfg.Conns {
 			break
 		}
-		if ok, n := cn.hasRoom(); ok && (best == nil || n < least) {
+		ok, n := cn.hasRoom()
+		switch {
+		case !ok:
+		case cn.isBusyNow():
+			busy = cn
+		case best == nil || n < least:
 			best, least = cn, n
 		}
+	}
+	if best == nil {
+		return busy
 	}
 	return best
 }
@@ -85,11 +94,11 @@ func (c *Client) nextBackoff() time.Duration {
 }
 
 // isShort reports whether a connection is missing: one of those that are kept, or
-// one with room while somebody waits for it.
+// one with room while somebody waits for it, or one that is not busy.
 func (c *Client) isShort() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	usable, roomy := 0, 0
+	usable, roomy, busy := 0, 0, 0
 	for _, cn := range c.conns {
 		if cn.isUsable() {
 			usable++
@@ -99,8 +108,11 @@ func (c *Client) isShort() bool {
 		if ok, _ := cn.hasRoom(); ok {
 			roomy++
 		}
+		if cn.isBusyNow() {
+			busy++
+		}
 	}
-	isWanted := usable < c.cfg.Conns || roomy == 0 && c.waiters > 0
+	isWanted := usable < c.cfg.Conns || roomy == 0 && c.waiters > 0 || busy > 0 && busy == roomy
 	return isWanted && len(c.conns) < c.cfg.MaxConns && !c.isDraining
 }
 
@@ -248,6 +260,7 @@ func (c *Client) connect(ctx context.Context, addr string) (*conn, error) {
 	}
 	cn := newConn(tc, true, &c.cfg.Common)
 	cn.addr = addr
+	cn.busyStreams, cn.busyc = c.cfg.BusyStreams, c.wakec
 	cn.tlsState = state
 	cn.onChange = c.connChanged
 	c.wg.Go(func() { c.runConn(cn) })

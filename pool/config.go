@@ -137,9 +137,12 @@ type ClientConfig struct {
 	// Conns is the number of connections kept. If zero, 1 is used.
 	Conns int
 	// MaxConns bounds the connections: those above Conns are opened while the peer
-	// takes no more streams on the others, and include those that drain. If zero,
-	// Conns + 8 is used.
+	// takes no more streams on the others, or while these are busy, and include those
+	// that drain. If zero, Conns + 8 is used.
 	MaxConns int
+	// BusyStreams makes a connection busy when at least as many streams have waited
+	// for its socket for a second. If zero, 1000 is used. If negative, none is busy.
+	BusyStreams int
 	// IdleTimeout is how long a connection above Conns stays open without a stream.
 	// If zero, 30 s is used. If negative, it stays.
 	IdleTimeout time.Duration
@@ -178,6 +181,7 @@ func (c ClientConfig) withDefaults() (ClientConfig, error) {
 	setDefault(&c.DialTimeout, 5*time.Second)
 	setDefault(&c.Conns, 1)
 	setDefault(&c.MaxConns, c.Conns+8)
+	setDefault(&c.BusyStreams, 1000)
 	setDefault(&c.IdleTimeout, 30*time.Second)
 	setDefault(&c.BackoffMin, 50*time.Millisecond)
 	setDefault(&c.BackoffMax, 500*time.Millisecond)

@@ -25,17 +25,20 @@ import (
 // writeLoop; keepLoop watches for a dead peer.
 type conn struct {
 	// Immutable.
-	nc       net.Conn
-	addr     string // the peer's, for Trace
-	tlsState *tls.ConnectionState
-	isClient bool
-	cfg      *Common
-	accept   func(*Stream) // server only
-	onChange func()        // client only: room, GOAWAY or end may have changed
-	donec    chan struct{} // closed when the connection is over
-	readyc   chan struct{} // closed by readLoop at the peer's first SETTINGS
-	kickc    chan struct{} // wakes writeLoop, capacity 1
-	wg       sync.WaitGroup
+	nc   net.Conn
+	addr string // the peer's, for Trace
+	// busyStreams is ClientConfig's, and busyc is told when it is reached.
+	busyStreams int
+	busyc       chan struct{}
+	tlsState    *tls.ConnectionState
+	isClient    bool
+	cfg         *Common
+	accept      func(*Stream) // server only
+	onChange    func()        // client only: room, GOAWAY or end may have changed
+	donec       chan struct{} // closed when the connection is over
+	readyc      chan struct{} // closed by readLoop at the peer's first SETTINGS
+	kickc       chan struct{} // wakes writeLoop, capacity 1
+	wg          sync.WaitGroup
 
 	// Owned by readLoop.
 	br          *bufio.Reader
@@ -68,6 +71,8 @@ type conn struct {
 	isWriting  bool   // someone is in nc.Write
 	isSleeping bool   // writeLoop waits for kickc
 	writeSince time.Time
+	busySince  time.Time // since when as many streams wait for the socket as make it busy
+	isBusy     bool
 	blocked    []*Stream // writers waiting for out or for sendWindow
 	bulk       []*Stream // those without a Receiver that may send, whose turn is first
 	bulkLimit  int       // of their bytes in one write

@@ -76,6 +76,7 @@ func (c *conn) writeOutLocked() {
 		close(c.donec)
 		c.nc.Close()
 	}
+	c.noteBusyLocked()
 	c.wakeLocked()
 	if c.hasOutLocked() {
 		c.kickLocked()

@@ -62,6 +62,9 @@ func (c *Client) Ready(cfg ReadyConfig) (*Ready, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Open == nil {
+		cfg.Open = func(ctx context.Context) (*Stream, error) { return c.Open(ctx, cfg.Header, nil) }
+	}
 	r := &Ready{
 		c: c, cfg: cfg, wakec: make(chan struct{}, 1), donec: make(chan struct{}),
 		streams: make(map[uint32]*readyStream), capacity: cfg.MinCapacity, interval: cfg.MinInterval,
@@ -107,10 +110,20 @@ func (r *Ready) Take(ctx context.Context, id uint32) (*Stream, error) {
 	}
 	r.mu.Unlock()
 	wake(r.wakec)
-	if e.err != nil {
-		return nil, &readyError{id, e.err}
+	return r.give(e)
+}
+
+// give returns a stream that was taken, unless it is over and there is nothing to read.
+func (r *Ready) give(e *readyStream) (*Stream, error) {
+	err := e.err
+	if err == nil {
+		err = e.s.cutErr()
 	}
-	r.c.cfg.Trace.taken(e.s, id)
+	if err != nil {
+		e.s.Close()
+		return nil, &readyError{e.id, err}
+	}
+	r.c.cfg.Trace.taken(e.s, e.id)
 	return e.s, nil
 }
 
@@ -125,15 +138,15 @@ func (r *Ready) await(ctx context.Context, e *readyStream) (*Stream, error) {
 	if isLate {
 		r.moveLocked(e, dropped)
 	}
-	s, err := e.s, e.err
+	s := e.s
 	r.mu.Unlock()
 	switch {
 	case isLate:
 		return nil, &readyError{e.id, context.Cause(ctx)}
-	case err == nil:
-		r.c.cfg.Trace.taken(s, e.id)
+	case s == nil:
+		return nil, &readyError{e.id, ErrNotReady}
 	}
-	return s, err
+	return r.give(e)
 }
 
 // Drop is for an id whose stream nobody will take: it is reset, now or when it

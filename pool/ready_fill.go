@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,6 +12,8 @@ import (
 type ReadyConfig struct {
 	// Header opens each stream. If its Path is empty, "/ready" is used.
 	Header Header
+	// Open opens a stream in place of the Client's, for a choice of its own.
+	Open func(ctx context.Context) (*Stream, error)
 	// IDField is the field of the answer that holds the id, 8 hex digits. If empty,
 	// "ready-id" is used.
 	IDField string
@@ -138,7 +141,7 @@ func (r *Ready) fillLoop() {
 func (r *Ready) turn(now time.Time) time.Duration {
 	r.mu.Lock()
 	old := r.agedLocked(now)
-	surplus := r.tidyLocked(now)
+	gone := r.tidyLocked(now)
 	n := r.fillLocked(now)
 	r.opening += n
 	next := r.dueLocked()
@@ -152,7 +155,7 @@ func (r *Ready) turn(now time.Time) time.Duration {
 		r.opens.Go(r.open)
 	}
 	r.release(old)
-	for _, e := range surplus {
+	for _, e := range gone {
 		e.s.Close()
 	}
 	return next.Sub(now)
@@ -185,8 +188,9 @@ func (r *Ready) agedLocked(now time.Time) (old []*readyStream) {
 }
 
 // tidyLocked forgets what is known of ids for too long, or of too many. It returns
-// the streams that the server was asked to end long ago, and did not.
-func (r *Ready) tidyLocked(now time.Time) (surplus []*readyStream) {
+// those whose stream is to be closed: it is over, or the server was asked to end it
+// and does not.
+func (r *Ready) tidyLocked(now time.Time) (gone []*readyStream) {
 	trim := func(st readyState, limit int, age time.Duration) (gone []*readyStream) {
 		for list := r.lists[st]; len(list) > 0 && (len(list) > limit || now.Sub(list[0].since) >= age); list = r.lists[st] {
 			gone = append(gone, list[0])
@@ -194,9 +198,8 @@ func (r *Ready) tidyLocked(now time.Time) (surplus []*readyStream) {
 		}
 		return gone
 	}
-	trim(ended, r.cfg.MaxCapacity, r.cfg.OpenTimeout)
 	trim(dropped, maxDropped, r.cfg.OpenTimeout)
-	return trim(asked, r.cfg.MaxCapacity, 1<<62)
+	return append(trim(ended, r.cfg.MaxCapacity, r.cfg.OpenTimeout), trim(asked, r.cfg.MaxCapacity, 1<<62)...)
 }
 
 // never is later than any timer needs.
@@ -255,7 +258,7 @@ func (r *Ready) fillLocked(now time.Time) int {
 func (r *Ready) end() {
 	r.opens.Wait()
 	r.mu.Lock()
-	left := slices.Concat(r.lists[offered], r.lists[asked])
+	left := slices.Concat(r.lists[offered], r.lists[asked], r.lists[ended])
 	for _, e := range left {
 		r.moveLocked(e, forgotten)
 	}

@@ -115,9 +115,12 @@ func (r *ReadySet) Offer(s *Stream, fields ...Field) (uint32, error) {
 // over forgets a stream that has ended.
 func (r *ReadySet) over(h *heldStream) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	delete(r.streams, h.id)
-	r.takeLocked(h)
+	isReady := r.takeLocked(h)
+	r.mu.Unlock()
+	if isReady {
+		h.s.Close()
+	}
 }
 
 // takeLocked takes a stream out of those that are ready; false when it is none.
@@ -133,31 +136,32 @@ func (r *ReadySet) takeLocked(h *heldStream) bool {
 // Acquire takes the stream that has been ready for longest, for exclusive use, and
 // returns it with its id, which the client is to be told; nil when none is ready.
 func (r *ReadySet) Acquire() (*Stream, uint32) {
-	h := r.acquire()
-	if h == nil {
-		return nil, 0
+	for {
+		h := r.first()
+		switch {
+		case h == nil:
+			return nil, 0
+		case h.s.Err() == nil:
+			h.s.c.cfg.Trace.taken(h.s, h.id)
+			return h.s, h.id
+		}
+		h.s.Close()
 	}
-	h.s.c.cfg.Trace.taken(h.s, h.id)
-	return h.s, h.id
 }
 
-func (r *ReadySet) acquire() *heldStream {
+// first takes the oldest stream out of those that are ready.
+func (r *ReadySet) first() *heldStream {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for len(r.ready) > 0 {
-		h := r.ready[0]
-		r.takeLocked(h)
-		select {
-		case <-h.s.Done():
-			continue
-		default:
-		}
-		if len(r.ready) > 0 {
-			wake(r.readyc) // another Accept may wait
-		}
-		return h
+	if len(r.ready) == 0 {
+		return nil
 	}
-	return nil
+	h := r.ready[0]
+	r.takeLocked(h)
+	if len(r.ready) > 0 {
+		wake(r.readyc) // another Accept may wait
+	}
+	return h
 }
 
 // Accept acquires a stream, waiting for one until ctx ends or Close.

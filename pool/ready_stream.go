@@ -42,8 +42,8 @@ type readyStream struct {
 	state readyState
 	since time.Time // when it came to state
 	s     *Stream
-	err   error
-	c     chan struct{} // wanted: closed once s or err is set
+	err   error         // ended: why, when there is nothing to read from it
+	c     chan struct{} // wanted: closed once s is set, or can be no more
 }
 
 // maxDropped bounds the ids remembered of streams that nobody will take.
@@ -76,6 +76,7 @@ func (r *Ready) moveLocked(e *readyStream, to readyState) {
 func (r *Ready) over(e *readyStream) {
 	err := e.s.cutErr()
 	r.mu.Lock()
+	isLost := e.state != taken && err != nil
 	switch e.state {
 	case offered:
 		if err != nil {
@@ -91,6 +92,9 @@ func (r *Ready) over(e *readyStream) {
 		r.moveLocked(e, forgotten)
 	}
 	r.mu.Unlock()
+	if isLost {
+		e.s.Close()
+	}
 	wake(r.wakec)
 }
 
@@ -98,7 +102,7 @@ func (r *Ready) over(e *readyStream) {
 func (r *Ready) open() {
 	ctx, cancel := context.WithTimeout(r.ctx, r.cfg.OpenTimeout)
 	defer cancel()
-	s, err := r.c.Open(ctx, r.cfg.Header, nil)
+	s, err := r.cfg.Open(ctx)
 	if err != nil {
 		if se, ok := errors.AsType[*StatusError](err); ok && se.Status < 500 && r.refused() {
 			r.c.cfg.Logger.Info("no ready streams", "peer", r.c.cfg.Addr, "err", err)
@@ -163,7 +167,6 @@ func (r *Ready) add(e *readyStream, err error) *readyStream {
 // failWantedLocked ends the waits for ids whose streams can come no more.
 func (r *Ready) failWantedLocked() {
 	for _, e := range slices.Clone(r.lists[wanted]) {
-		e.err = &readyError{e.id, ErrNotReady}
 		r.moveLocked(e, forgotten)
 		close(e.c)
 	}

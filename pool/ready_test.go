@@ -379,7 +379,6 @@ func TestStreamThatDiedGivesItsError(t *testing.T) {
 		p := startReady(t, ReadySetConfig{MaxAge: -1}, nil)
 		r := p.ready(ReadyConfig{})
 		far, id := p.set.Acquire()
-		io.WriteString(far, "cut sh")
 		far.Reset(http2.ErrCodeInternal)
 		synctest.Wait()
 		_, err := r.Take(t.Context(), id)

@@ -1,9 +1,6 @@
 package proxy
 
 import (
-	"crypto/rand"
-	"encoding/binary"
-	"fmt"
 	"strconv"
 	"sync"
 	"time"
@@ -35,12 +32,10 @@ func (b *Back) acceptBody(s *pool.Stream, path string) {
 	own := bulkTerms(b.route, lightCodecs) // on ready streams, and those for an exchange, the back only sends
 	switch exchange := h.Value("h2tp-exchange"); {
 	case path == pathReady:
-		if !bs.addReady(s, own, theirs) {
-			s.Refuse(503, "too many ready streams\n", pool.Field{Name: "h2tp-error", Value: "overload"})
-		}
+		bs.ready.Offer(s, own.fields()...)
 	case exchange != "":
 		id, err := strconv.ParseUint(exchange, 10, 31)
-		if err != nil || !bs.opened(uint32(id), s, own, theirs) {
+		if err != nil || !bs.opened(uint32(id), s, own) {
 			s.Refuse(400, "no such exchange\n", pool.Field{Name: "h2tp-error", Value: "fields"})
 		}
 	default:
@@ -57,89 +52,8 @@ func (b *Back) acceptBody(s *pool.Stream, path string) {
 	}
 }
 
-// maxReady bounds the ready streams of one session.
-const maxReady = 64
-
-// heldStream is a ready stream, or one opened for an exchange, at the back.
-type heldStream struct {
-	s      *pool.Stream
-	theirs terms
-}
-
-// addReady gives a ready stream an id, accepts it and keeps it; false when there
-// are too many.
-func (bs *backStream) addReady(s *pool.Stream, own, theirs terms) bool {
-	id := bs.readyID()
-	if id == 0 {
-		return false
-	}
-	// First the answer: once it is in ready, another goroutine may write to it.
-	s.Respond(200, append(own.fields(), pool.Field{Name: "h2tp-stream", Value: fmt.Sprintf("%08x", id)})...)
-	bs.sender.mu.Lock()
-	isOver := bs.ready == nil
-	if !isOver {
-		bs.ready[id] = &heldStream{s: s, theirs: theirs}
-	}
-	bs.sender.mu.Unlock()
-	if isOver {
-		s.Close()
-	}
-	return true
-}
-
-// readyID returns an id that no ready stream has; 0 when there are too many. It is
-// called by connections' reading goroutines, which may be several.
-func (bs *backStream) readyID() uint32 {
-	bs.sender.mu.Lock()
-	defer bs.sender.mu.Unlock()
-	for id := range bs.ready {
-		select {
-		case <-bs.ready[id].s.Done():
-			bs.ready[id].s.Close()
-			delete(bs.ready, id)
-		default:
-		}
-	}
-	if len(bs.ready) >= maxReady || bs.ready == nil {
-		return 0
-	}
-	for {
-		var b [4]byte
-		rand.Read(b[:])
-		id := binary.BigEndian.Uint32(b[:])
-		if id != 0 && bs.ready[id] == nil {
-			return id
-		}
-	}
-}
-
-// releaseReady ends a ready stream the front no longer wants.
-func (bs *backStream) releaseReady(id uint32) {
-	bs.sender.mu.Lock()
-	r := bs.ready[id]
-	delete(bs.ready, id)
-	bs.sender.mu.Unlock()
-	if r != nil {
-		r.s.Close()
-	}
-}
-
-// acquireLocked takes a ready stream that lives.
-func (bs *backStream) acquireLocked() (uint32, *heldStream) {
-	for id, r := range bs.ready {
-		delete(bs.ready, id)
-		select {
-		case <-r.s.Done():
-			r.s.Close()
-		default:
-			return id, r
-		}
-	}
-	return 0, nil
-}
-
 // opened hands over a stream that the front opened for an exchange.
-func (bs *backStream) opened(id uint32, s *pool.Stream, own, theirs terms) bool {
+func (bs *backStream) opened(id uint32, s *pool.Stream, own terms) bool {
 	bs.sender.mu.Lock()
 	c := bs.wanted[id]
 	delete(bs.wanted, id)
@@ -148,7 +62,7 @@ func (bs *backStream) opened(id uint32, s *pool.Stream, own, theirs terms) bool 
 		return false
 	}
 	s.Respond(200, own.fields()...)
-	c <- &heldStream{s: s, theirs: theirs}
+	c <- s
 	return true
 }
 
@@ -169,40 +83,50 @@ func (hx *hopExchange) stream(ex *exchange, resp *wire.Response) bodyWriter {
 		hx.recycle()
 		return nil
 	}
-	id, held := bs.acquireLocked()
-	before := bs.sizeLocked()
-	var openedc chan *heldStream
-	if held != nil {
-		resp.Stream = id
-		bs.wenc.AppendBodyOnStream(&bs.open, ex.id, resp)
-	} else {
-		openedc = make(chan *heldStream, 1)
-		bs.wanted[ex.id] = openedc
-		bs.wenc.AppendOpenForExchange(&bs.open, ex.id, resp)
-	}
-	bs.appendedLocked(before)
-	bs.bodies++
+	bs.bodies++ // the batched stream stays open
 	bs.sender.mu.Unlock()
-	exID := ex.id
+	id := ex.id
+	s, openedc := bs.announce(id, resp)
 	hx.recycle()
-	if held == nil {
-		if held = bs.awaitOpened(exID, openedc); held == nil {
-			bs.bodyDone()
-			return nil
-		}
+	if s == nil {
+		s = bs.awaitOpened(id, openedc)
 	}
-	w := newBulkWriter(held.s, &bs.b.cfg, bulkTerms(bs.b.route, lightCodecs), held.theirs)
+	if s == nil {
+		bs.bodyDone()
+		return nil
+	}
+	theirs, _ := parseTerms(s.Header()) // looked at when it came
+	w := newBulkWriter(s, &bs.b.cfg, bulkTerms(bs.b.route, lightCodecs), theirs)
 	w.isRaw = isRaw
 	return &backBody{bulkWriter: w, bs: bs, overc: make(chan struct{})}
 }
 
+// announce sends a response whose body comes on the ready stream that it returns, or,
+// with none ready, on one that the front is asked to open, which comes by openedc.
+func (bs *backStream) announce(id uint32, resp *wire.Response) (s *pool.Stream, openedc chan *pool.Stream) {
+	s, stream := bs.ready.Acquire()
+	bs.sender.mu.Lock()
+	before := bs.sizeLocked()
+	if s != nil {
+		resp.Stream = stream
+		bs.wenc.AppendBodyOnStream(&bs.open, id, resp)
+	} else {
+		openedc = make(chan *pool.Stream, 1)
+		bs.wanted[id] = openedc
+		bs.wenc.AppendOpenForExchange(&bs.open, id, resp)
+	}
+	bs.appendedLocked(before)
+	bs.sender.mu.Unlock()
+	return s, openedc
+}
+
 // awaitOpened waits for the stream that the front was asked to open.
-func (bs *backStream) awaitOpened(id uint32, c chan *heldStream) *heldStream {
+func (bs *backStream) awaitOpened(id uint32, c chan *pool.Stream) *pool.Stream {
 	timer := time.NewTimer(bodyWait)
 	defer timer.Stop()
 	select {
-	case held := <-c:
-		return held
+	case s := <-c:
+		return s
 	case <-timer.C:
 	case <-bs.stream.Done():
 	}

@@ -17,6 +17,7 @@ type backStream struct {
 	b     *Back
 	own   terms
 	token string // of the session
+	ready *pool.ReadySet
 	sender
 	unbatcher
 
@@ -25,15 +26,19 @@ type backStream struct {
 	drainID    uint32 // highest id accepted, once isDraining
 	seenID     uint32
 	isDraining bool
-	isEOF      bool // the front has ended its side
-	bodies     int  // announced, and not over
-	ready      map[uint32]*heldStream
-	wanted     map[uint32]chan *heldStream // by exchange
+	isEOF      bool                         // the front has ended its side
+	bodies     int                          // announced, and not over
+	wanted     map[uint32]chan *pool.Stream // by exchange
 }
 
 func newBackStream(b *Back, s *pool.Stream, theirs terms) *backStream {
 	own := ownTerms()
-	bs := &backStream{b: b, ready: make(map[uint32]*heldStream), wanted: make(map[uint32]chan *heldStream)}
+	bs := &backStream{b: b, wanted: make(map[uint32]chan *pool.Stream)}
+	// Twice as many as a front keeps, since it replaces those that are old before they
+	// have ended; and it is the front that asks for that.
+	bs.ready, _ = pool.NewReadySet(pool.ReadySetConfig{
+		IDField: fieldStream, Max: 2 * b.cfg.MaxReady, MaxAge: -1, Refusal: []pool.Field{{Name: "h2tp-error", Value: "overload"}},
+	})
 	own.codecs = bs.unbatcher.prepare(b.cfg.Memory, own.limits.Window)
 	bs.own = own
 	bs.sender.init(s, &b.cfg.Hop, own, theirs)
@@ -103,12 +108,8 @@ func (bs *backStream) abort(err error) {
 	bs.sender.mu.Lock()
 	bs.failLocked(err)
 	all := bs.inflight.takeAll(func(uint32, *exchange) bool { return true })
-	ready := bs.ready
-	bs.ready = nil
 	bs.sender.mu.Unlock()
-	for _, r := range ready {
-		r.s.Close()
-	}
+	bs.ready.Close()
 	for _, ex := range all {
 		ex.sink.(*hopExchange).cancelled()
 	}
@@ -160,7 +161,7 @@ func (bs *backStream) onRecord(rec *wire.Record) error {
 		bs.appendedLocked(before)
 		bs.sender.mu.Unlock()
 	case wire.TypeRelease:
-		bs.releaseReady(rec.Stream)
+		bs.ready.Release(rec.Stream)
 	case wire.TypePong:
 	default:
 		return errFuture

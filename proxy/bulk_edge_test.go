@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -669,13 +670,13 @@ func TestBodyFindsItsResponse(t *testing.T) {
 			await(t, b.readyc, "the next ready stream")
 			s.Reset(codeCancel)
 			ss.name(1, 7)
-		}, "200 cut"},
+		}, "502 Bad Gateway"},
 		{"stream dies after its record", func(t *testing.T, b *bodyScript, ss *scriptStream) {
 			s := await(t, b.readyc, "a ready stream")
 			fill(s, 7, "bo", false)
 			ss.name(1, 7)
 			s.Reset(codeCancel)
-		}, "200 cut"},
+		}, "200 cut or 502 Bad Gateway"}, // as the one or the other is seen first
 		{"stream ends without the body's end", func(t *testing.T, b *bodyScript, ss *scriptStream) {
 			s := await(t, b.readyc, "a ready stream")
 			fill(s, 7, "bo", false)
@@ -709,7 +710,7 @@ func TestBodyFindsItsResponse(t *testing.T) {
 			ss := await(t, b.batchc, "a batched stream")
 			ss.want("/it")
 			tc.do(t, b, ss)
-			if got := await(t, got, "the answer"); got != tc.want {
+			if got := await(t, got, "the answer"); !slices.Contains(strings.Split(tc.want, " or "), got) {
 				t.Errorf("got %q; want %q", got, tc.want)
 			}
 			awaitNone(t, f.route)

@@ -252,7 +252,7 @@ func TestStreamedBodyCutShortIsNeverWhole(t *testing.T) {
 			}
 			n, err := io.Copy(io.Discard, resp.Body)
 			resp.Body.Close()
-			if err == nil {
+			if err == nil && resp.StatusCode != 502 { // when it was known before the response began
 				t.Errorf("%s: %d bytes taken for whole", path, n)
 			}
 		}

@@ -129,10 +129,18 @@ type Hop struct {
 	// StreamMaxAge is when a front replaces a batched stream, +-10 %. If zero,
 	// 30 min is used. If negative, it is not.
 	StreamMaxAge time.Duration
+	// MinReady and MaxReady bound the ready streams that a front keeps open on each
+	// batched stream, for large responses that begin without a round trip; how many
+	// they are follows what is used. If zero, 4 and 64 are used; MinReady is MaxReady at
+	// most. A back takes twice MaxReady.
+	MinReady, MaxReady int
 	// Secrets names further fields whose values stay out of the shared
 	// compression context.
 	Secrets []string
 }
+
+// maxReady keeps the ready streams, twice over, within the streams of a connection.
+const maxReady = 400
 
 // Codec names how a batch is compressed.
 type Codec uint8
@@ -168,6 +176,8 @@ func (h *Hop) complete() error {
 	def(&h.PingPeriod, 5*time.Second)
 	def(&h.PingTimeout, 5*time.Second)
 	def(&h.StreamMaxAge, 30*time.Minute)
+	def(&h.MinReady, 4)
+	def(&h.MaxReady, 64)
 	if h.Memory == nil {
 		h.Memory = compress.NewMemory(256 << 20)
 	}
@@ -181,6 +191,8 @@ func (h *Hop) complete() error {
 		return fmt.Errorf("proxy: BatchDelay is %v; want 0 to 1s", h.BatchDelay)
 	case h.Conns < 1 || h.Conns > 64:
 		return fmt.Errorf("proxy: Conns is %d; want 1 to 64", h.Conns)
+	case h.MinReady < 1 || h.MaxReady < 1 || max(h.MinReady, h.MaxReady) > maxReady:
+		return fmt.Errorf("proxy: MinReady is %d and MaxReady %d; want 1 to %d", h.MinReady, h.MaxReady, maxReady)
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ const (
 	pathBatch   = "/h2tp/batch"
 	pathReady   = "/h2tp/ready"
 	pathBulk    = "/h2tp/bulk"
+	fieldStream = "h2tp-stream"
 	contentType = "application/h2tp"
 	version     = "1"
 )

@@ -189,10 +189,7 @@ func (p *peer) await(ps *peerStream) {
 func (p *peer) open() (*peerStream, error) {
 	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.ConnectTimeout+p.cfg.PingTimeout)
 	defer cancel()
-	ps := &peerStream{
-		p: p, own: ownTerms(), gonec: make(chan struct{}), readyc: make(chan struct{}, 1),
-		ready: make(map[uint32]*readyStream), named: make(map[uint32]*pendingBody),
-	}
+	ps := &peerStream{p: p, own: ownTerms(), gonec: make(chan struct{}), readyc: make(chan struct{}, 1)}
 	ps.here.cancel = ps.cancel
 	ps.own.codecs = ps.prepare(p.cfg.Memory, ps.own.limits.Window)
 	_, err := p.client.Open(ctx, pool.Header{
@@ -209,6 +206,10 @@ func (p *peer) open() (*peerStream, error) {
 
 // use makes ps the stream for new exchanges and drains the one before.
 func (p *peer) use(ps *peerStream) {
+	if err := ps.keepReady(); err != nil { // the client is closed, or drains
+		ps.stream.Reset(codeCancel)
+		return
+	}
 	p.wg.Go(ps.flushLoop)
 	p.wg.Go(ps.readyLoop)
 	p.mu.Lock()

@@ -27,11 +27,13 @@ type peerStream struct {
 	inflight   table
 	isDraining bool
 	isGone     bool // gonec is closed, or about to be
-	session    string
-	ready      map[uint32]*readyStream // offered
-	named      map[uint32]*pendingBody // named by the back before they were seen here
-	readyc     chan struct{}           // wakes readyLoop
-	isOpen     bool                    // the peer's terms are known and both directions set up
+	takers     int  // responses that have not met the stream of their body
+	isOpen     bool // the peer's terms are known and both directions set up
+
+	// Set before it comes to use.
+	session string
+	ready   *pool.Ready
+	readyc  chan struct{} // wakes readyLoop, capacity 1
 }
 
 // Opened implements pool.Opener: the two directions begin with the peer's terms.
@@ -286,15 +288,8 @@ func (ps *peerStream) Closed(err error) {
 	ps.failLocked(err)
 	sent := ps.sentID
 	all := ps.inflight.takeAll(func(uint32, *exchange) bool { return true })
-	ready, pending := ps.endReadyLocked()
 	ps.sender.mu.Unlock()
-	for _, s := range ready {
-		s.Close()
-	}
-	for _, b := range pending {
-		b.ex.isSafe = false
-		ps.p.fail(b.ex, failure{code: wire.CodeUpstream, err: err})
-	}
+	wake(ps.readyc)
 	if !isGone {
 		close(ps.gonec)
 	}
@@ -318,12 +313,7 @@ func (ps *peerStream) sweep(now time.Duration) {
 		ps.endLocked()
 	}
 	isDead := ps.watchLocked(now)
-	lost := ps.sweepReadyLocked(now)
 	ps.sender.mu.Unlock()
-	for _, b := range lost {
-		b.ex.isSafe = false
-		ps.p.fail(b.ex, failure{code: wire.CodeUpstream, err: errors.New("the body's stream did not come")})
-	}
 	ps.releaseIdle()
 	for _, ex := range late {
 		ps.p.fail(ex, failure{code: wire.CodeTimeout, err: ErrTimeout})

@@ -374,15 +374,15 @@ func (m *machine) resetStream(arg int) {
 	if ps == nil {
 		return
 	}
-	ps.sender.mu.Lock()
-	s := ps.stream
-	for id, r := range ps.ready {
-		if arg%2 == 1 && id%4 == uint32(arg/2%4) {
-			s = r.s
+	if arg%2 == 0 {
+		ps.stream.Reset(codeCancel)
+		return
+	}
+	for _, bs := range m.back.list() {
+		if s, _ := bs.ready.Acquire(); s != nil {
+			s.Reset(codeCancel)
 		}
 	}
-	ps.sender.mu.Unlock()
-	s.Reset(codeCancel)
 }
 
 // httpClient is a client with a connection for one exchange.

@@ -84,7 +84,7 @@ func (o *options) settings() []*setting {
 			ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
 		},
 		Hop: proxy.Hop{
-			Conns: 1, PingPeriod: 5 * time.Second, PingTimeout: 5 * time.Second, StreamMaxAge: 30 * time.Minute,
+			Conns: 1, PingPeriod: 5 * time.Second, PingTimeout: 5 * time.Second, StreamMaxAge: 30 * time.Minute, MinReady: 4, MaxReady: 64,
 		},
 		unixMode: 0o660, tlsOptions: tlsOptions{acmeNewNames: 10}, compress: "zstd", codecMemory: 256 << 20, windowMemory: 64 << 20, drainTimeout: 10 * time.Second, logFormat: "text", logLevel: "info",
 	}
@@ -120,6 +120,8 @@ func (o *options) settings() []*setting {
 		{name: "ping-period", arg: "DURATION", value: duration(&o.PingPeriod, 100*ms, longest, true), needs: needsHop, usage: "silence after which a hop's connection or stream is pinged; off never pings"},
 		{name: "ping-timeout", arg: "DURATION", value: duration(&o.PingTimeout, 100*ms, longest, false), needs: needsHop, usage: "how long after a ping it may stay silent before it is given up"},
 		{name: "stream-max-age", arg: "DURATION", value: duration(&o.StreamMaxAge, time.Second, longest, true), needs: needsPeer, usage: "age at which a batched stream is replaced, +-10 %; off never does"},
+		{name: "min-ready", arg: "N", value: count(&o.MinReady, 1, 400, false), needs: needsPeer, usage: "ready streams kept open on each batched stream, for large responses to begin on without a round trip, while few are used; --max-ready at most"},
+		{name: "max-ready", arg: "N", value: count(&o.MaxReady, 1, 400, false), needs: needsHop, usage: "the same, while many are used; an h2tp listener takes twice as many of each batched stream"},
 		{name: "secret-fields", arg: "NAME[,NAME...]", value: list(&o.Secrets, checkFieldName), needs: needsHop, usage: "further fields whose values stay out of the shared compression context, besides Authorization, Cookie, Set-Cookie, X-Api-Key, X-Auth-Token, X-Csrf-Token and X-Amz-Security-Token"},
 		{name: "trace", value: boolean(&o.trace), needs: needsHop, usage: "log what happens on hops: dials, connections and streams, opened, taken, reset and closed, with the cause"},
 		{name: "max-exchanges", arg: "N", value: count(&o.MaxExchanges, 1, many, true), usage: "exchanges in flight for each front or back; one more is answered 503; off is no bound"},

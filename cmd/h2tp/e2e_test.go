@@ -93,6 +93,7 @@ func spawn(t *testing.T, path string, args ...string) *output {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	out.pid = cmd.Process.Pid
 	endc := make(chan error, 1)
 	go func() {
 		err := cmd.Wait()

@@ -17,6 +17,8 @@ type output struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 	c  chan struct{} // closed and made anew at each write
+
+	pid int // of a process of its own
 }
 
 func newOutput() *output { return &output{c: make(chan struct{})} }

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/h2tp/h2tp/certs"
 )
@@ -104,6 +106,20 @@ func (o *options) loadListenTLS() (err error) {
 		return step("flags --cert and --key", err)
 	}
 	o.live = append(o.live, o.hopTLS, o.webTLS)
+	return o.checkListenNames()
+}
+
+// checkListenNames sees that a listener whose URL has a name can show a certificate for it: clients will ask for that.
+func (o *options) checkListenNames() error {
+	for _, e := range o.listeners {
+		if e.scheme != "https" && e.scheme != "h2tp" || e.host == "" || networkOf(e.host) != "tcp" || len(o.acmeNames) > 0 {
+			continue
+		}
+		isNamed := func(c *x509.Certificate) bool { return c.VerifyHostname(e.host) == nil }
+		if !slices.ContainsFunc(o.hopTLS.Certificates(), isNamed) {
+			return fmt.Errorf("flag --cert: no certificate has the name %s of %s", e.host, e.url)
+		}
+	}
 	return nil
 }
 

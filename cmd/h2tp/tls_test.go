@@ -1,0 +1,157 @@
+package main
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/h2tp/h2tp/certs"
+)
+
+// writeCert writes a self-signed certificate for back.example that ends then, and its key.
+func writeCert(t *testing.T, end time.Time) (certFile, keyFile string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{NotBefore: end.Add(-time.Hour), NotAfter: end, DNSNames: []string{"back.example"}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	writeFile(t, certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	writeFile(t, keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}))
+	return certFile, keyFile
+}
+
+func writeFile(t *testing.T, name string, b []byte) {
+	t.Helper()
+	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What cannot be right ends the process before anything listens, with one line that names the flag and the file.
+func TestBrokenTLSInputIsOneLineAndExitCode2(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := writeCert(t, time.Now().Add(time.Minute))
+	_, otherKey := writeCert(t, time.Now().Add(time.Minute))
+	oldCert, oldKey := writeCert(t, time.Now().Add(-time.Minute))
+	garbage, missing := filepath.Join(dir, "garbage.pem"), filepath.Join(dir, "missing.pem")
+	writeFile(t, garbage, []byte("garbage"))
+	open := filepath.Join(dir, "open")
+	if err := os.Mkdir(open, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(open, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	back := func(args ...string) []string {
+		return append([]string{"serve", "--listen", "h2tp://127.0.0.1:0", "--to", "http://127.0.0.1:1"}, args...)
+	}
+	good := func(args ...string) []string { return append(back("--cert", cert, "--key", key), args...) }
+	front := func(args ...string) []string {
+		return append([]string{"serve", "--listen", "http://127.0.0.1:0", "--to", "h2tp://127.0.0.1:1"}, args...)
+	}
+	for _, c := range []struct {
+		name string
+		args []string
+		want []string
+	}{
+		{"a key of another certificate", back("--cert", cert, "--key", otherKey), []string{"--cert and --key", otherKey, "does not match"}},
+		{"expired", back("--cert", oldCert, "--key", oldKey), []string{"--cert", oldCert, "expired"}},
+		{"a certificate that is none", back("--cert", garbage, "--key", key), []string{"--cert", garbage}},
+		{"a certificate that is not there", back("--cert", missing, "--key", key), []string{"--cert", missing, "no such file"}},
+		{"a certificate that is a directory", back("--cert", dir, "--key", key), []string{"--cert", dir, "is a directory"}},
+		{"two certificates, one bad", back("--cert", cert+","+garbage, "--key", key+","+key), []string{"--cert", garbage}},
+		{"a listener's name without a certificate", []string{"serve", "--listen", "h2tp://localhost:0", "--to", "http://x", "--cert", cert, "--key", key},
+			[]string{"--cert", "localhost"}},
+		{"authorities that are not there", good("--client-ca", missing), []string{"--client-ca", missing, "no such file"}},
+		{"authorities that are none", good("--client-ca", garbage), []string{"--client-ca", garbage, "no certificate"}},
+		{"ticket keys that are too short", good("--ticket-keys", garbage), []string{"--ticket-keys", garbage, "7 bytes"}},
+		{"a cache that others may write to", back("--acme-names", "a.example", "--acme-cache", open), []string{"--acme-", open, "0777"}},
+		{"a directory that is no URL", back("--acme-names", "a.example", "--acme-cache", dir, "--acme-directory", "http://x"), []string{"--acme-", "https"}},
+		{"destination's authorities not there", front("--ca", missing), []string{"--ca", missing, "no such file"}},
+		{"a client's key that does not match", front("--client-cert", cert, "--client-key", otherKey), []string{"--client-cert", otherKey}},
+		{"contradiction", front("--ca", cert, "--insecure-skip-verify"), []string{"--insecure-skip-verify and --ca contradict"}},
+	} {
+		var stdout, stderr bytes.Buffer
+		code := run(t.Context(), c.args, &stdout, &stderr)
+		line := stderr.String()
+		if code != exitUsage || strings.Count(line, "\n") != 1 || stdout.Len() > 0 {
+			t.Errorf("%s: got code %d, %q, %q; want 2 and one line", c.name, code, line, &stdout)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(line, want) {
+				t.Errorf("%s: got %q; want %q in it", c.name, line, want)
+			}
+		}
+	}
+}
+
+// The README's way from nothing to mutual TLS, and a renewal that SIGHUP puts to use.
+func TestEndToEndMutualTLSAndRenewal(t *testing.T) {
+	r := newRig(t)
+	dir := filepath.Join(t.TempDir(), "tls")
+	file := func(name string) string { return filepath.Join(dir, name) }
+	var out bytes.Buffer
+	if code := run(t.Context(), []string{"certs", "init", dir}, &out, &out); code != 0 {
+		t.Fatal(out.String())
+	}
+	back := spawn(t, h2tp(t), "serve", "--listen", "h2tp://127.0.0.1:0", "--to", r.upstreams["http"],
+		"--cert", file("back.pem"), "--key", file("back-key.pem"), "--client-ca", file("ca.pem"))
+	back.await(t, "msg=serving")
+	hop := back.await(t, "msg=listening url=")
+	front := spawnServe(t, "--listen", "http://127.0.0.1:0", "--to", hop,
+		"--ca", file("ca.pem"), "--client-cert", file("front.pem"), "--client-key", file("front-key.pem"))
+	mustServe(t, newClient(t), front, 1)
+
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := certs.WriteDev(dir); err != nil { // another authority
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(back.pid, syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	back.await(t, "msg=reloaded")
+	u, err := url.Parse(hop)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := os.ReadFile(file("ca.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
+	pair, err := tls.LoadX509KeyPair(file("front.pem"), file("front-key.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := tls.Dial("tcp", u.Host, &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2"}})
+	if err != nil {
+		t.Fatalf("with the new authority: %v", err)
+	}
+	nc.Close()
+	mustServe(t, newClient(t), front, 1) // the connection that was there goes on
+}

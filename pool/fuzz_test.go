@@ -49,7 +49,6 @@ type fuzzPeer struct {
 	nc      net.Conn
 	program []byte
 	nextID  uint32
-	isEven  bool
 	p       *scripted // for header blocks
 }
 

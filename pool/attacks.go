@@ -39,6 +39,7 @@
 //	MAX_FRAME_SIZE out of range, PUSH_       -                                PROTOCOL_ERROR
 //	  PROMISE, frames on idle streams, even
 //	  ids
+//	requests that go on after a refusal      32 KiB each, 16 at once          RST_STREAM NO_ERROR
 //	windows over 2^31-1                      -                                FLOW_CONTROL_ERROR
 //	ids that were used, DATA after its end   the last 32 ended are known      STREAM_CLOSED
 //	MAX_CONCURRENT_STREAMS 0                 MaxConns connections             Open waits for its ctx

@@ -38,6 +38,9 @@ const (
 	outHardLimit = 1 << 20
 	// minPeerFrame is the least and the default SETTINGS_MAX_FRAME_SIZE.
 	minPeerFrame = 16 << 10
+	// maxRefused streams of a connection may be awaited after their refusal, each for
+	// up to half a leastWindow; those beyond are reset with it.
+	maxRefused = 16
 	// maxWindow is the largest flow-control window, RFC 9113 6.9.1.
 	maxWindow = 1<<31 - 1
 )

@@ -34,6 +34,9 @@ func TestFrameOnAStreamItsSenderEndedIsAnError(t *testing.T) {
 		}, http2.ErrCodeStreamClosed},
 		{"trailers that end nothing", func(p *scripted) {
 			p.request(1, false)
+			p.do("DATA", p.fr.WriteData(1, false, make([]byte, 16384)))
+			p.do("DATA", p.fr.WriteData(1, false, make([]byte, 16384)))
+			p.do("DATA", p.fr.WriteData(1, false, make([]byte, 16384)))
 			p.wantReset(1, http2.ErrCodeNo)
 			p.headers(1, false, "x", "y")
 		}, http2.ErrCodeProtocol},
@@ -58,16 +61,63 @@ func TestFramesUnderWayToAStreamThisEndEndedAreIgnored(t *testing.T) {
 			echo(s)
 			return
 		}
-		s.Refuse(404, "no\n")
+		s.Reset(http2.ErrCodeRefusedStream)
 	})
 	p := scriptedClient(t, ln)
 	p.request(1, false)
-	p.wantReset(1, http2.ErrCodeNo)
+	p.wantReset(1, http2.ErrCodeRefusedStream)
 	p.do("DATA", p.fr.WriteData(1, false, []byte("late")))
 	p.headers(1, true, "x-sum", "1")
 	p.request(3, false)
 	p.do("DATA", p.fr.WriteData(3, true, []byte("alive")))
 	p.wantData(3, "alive")
+}
+
+// There are clients that lose the answer when RST_STREAM NO_ERROR follows it.
+func TestRefusalTakesTheRestOfASmallRequest(t *testing.T) {
+	ln := listen(t)
+	srv := startServer(t, ln, func(s *Stream) { s.Refuse(404, "no\n") })
+	p := scriptedClient(t, ln)
+	p.request(1, false)
+	p.wantData(1, "no\n")
+	p.do("DATA", p.fr.WriteData(1, false, []byte("some")))
+	p.do("DATA", p.fr.WriteData(1, true, []byte(" more")))
+	p.fr.WritePing(false, [8]byte{1})
+	p.want("the answer to PING, and no RST_STREAM", func(f http2.Frame) bool {
+		if _, ok := f.(*http2.RSTStreamFrame); ok {
+			t.Error("got RST_STREAM")
+		}
+		_, ok := f.(*http2.PingFrame)
+		return ok
+	})
+	if n := srv.Stats().Streams; n != 0 {
+		t.Errorf("got %d streams open; want 0", n)
+	}
+	p.request(3, false)
+	p.wantData(3, "no\n")
+	for range 3 {
+		p.do("DATA", p.fr.WriteData(3, false, make([]byte, 16384)))
+	}
+	p.wantReset(3, http2.ErrCodeNo)
+	for id := range uint32(maxRefused) {
+		p.request(5+2*id, false)
+		p.wantData(5+2*id, "no\n")
+	}
+	p.request(99, false) // too many wait for a rest that does not come
+	p.wantReset(99, http2.ErrCodeNo)
+	p.do("RST_STREAM", p.fr.WriteRSTStream(7, http2.ErrCodeCancel))
+	p.request(101, false)
+	p.wantData(101, "no\n")
+	if n := srv.Stats().Streams; n != maxRefused {
+		t.Errorf("got %d streams open; want %d", n, maxRefused)
+	}
+	done := make(chan error, 1)
+	go func() { done <- srv.Shutdown(t.Context()) }()
+	p.wantReset(5, http2.ErrCodeNo) // draining waits for no request that was refused
+	p.nc.Close()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }
 
 func TestRefusalWaitsForTheStreamsWindow(t *testing.T) {

@@ -62,6 +62,7 @@ type conn struct {
 	isDraining bool       // GOAWAY was sent or received: no new streams
 	goAwayID   uint32     // server: the last stream accepted before our GOAWAY
 	held       int        // server: streams that are over, but not for their owners
+	refused    int        // server: streams whose isRefused is set
 	budget     budget     // of what the peer asks for nothing
 	ended      [32]uint32 // the streams last ended whose peer may send nothing more
 	endedNext  int
@@ -238,9 +239,18 @@ func (c *conn) drain() {
 	c.isDraining = true
 	c.goAwayID = atomic.LoadUint32(&c.lastID)
 	c.out = appendGoAway(c.out, c.goAwayID, http2.ErrCodeNo, "")
+	var refused []*Stream // nobody waits for the rest of these
+	for _, s := range c.streams {
+		if s.isRefused {
+			refused = append(refused, s)
+		}
+	}
 	c.kickLocked()
 	isIdle := len(c.streams) == 0
 	c.mu.Unlock()
+	for _, s := range refused {
+		s.Close()
+	}
 	if isIdle {
 		c.closeSoon(ErrClosed)
 	}
@@ -372,6 +382,9 @@ func (c *conn) endStream(s *Stream, err error) {
 func (c *conn) endStreamLocked(s *Stream, err error) (tell bool) {
 	if s.err == nil {
 		s.err = err
+		if s.isRefused {
+			c.refused--
+		}
 		s.tellHeaderLocked()
 		if s.donec != nil {
 			close(s.donec)

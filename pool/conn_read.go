@@ -206,6 +206,11 @@ func (c *conn) onPayload(f http2.FrameHeader, p []byte, kept *recvBuffer) error 
 		return c.provoked(s, code, &ResetError{Code: code, Local: true})
 	}
 	s.recvWindow -= n
+	if s.isRefused {
+		c.mu.Unlock()
+		c.onRefusedData(s, f)
+		return nil
+	}
 	r := s.receiver
 	if r == nil {
 		if kept != nil {
@@ -231,6 +236,24 @@ func (c *conn) onPayload(f http2.FrameHeader, p []byte, kept *recvBuffer) error 
 		c.recvEnd(s)
 	}
 	return nil
+}
+
+// onRefusedData drops what follows on a stream that was refused, to half a window.
+func (c *conn) onRefusedData(s *Stream, f http2.FrameHeader) {
+	if f.Flags.Has(http2.FlagDataEndStream) {
+		c.recvEnd(s)
+		return
+	}
+	c.mu.Lock()
+	isOver := s.recvWindow < leastWindow/2
+	if isOver {
+		c.out = appendReset(c.out, s.id, http2.ErrCodeNo)
+		c.kickLocked()
+	}
+	c.mu.Unlock()
+	if isOver {
+		c.endStream(s, io.EOF)
+	}
 }
 
 // resetError resets s after its Receiver returned err.

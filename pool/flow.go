@@ -219,7 +219,7 @@ func (c *conn) widenLocked(s *Stream) {
 	if s.receiver != nil {
 		want = receiverWindow
 	}
-	if s.err != nil || s.window >= want {
+	if s.err != nil || s.isRefused || s.window >= want {
 		return
 	}
 	if s.receiver == nil && !c.takeWindowLocked(want-leastWindow) {

@@ -61,6 +61,7 @@ type Stream struct {
 	isRecvEnd  bool
 	isAnswered bool   // server: a header section was sent
 	text       string // of a refusal: what waits for the window
+	isRefused  bool   // and answered in full: what comes is dropped
 	sendWindow int64
 	unsent     []byte // what a Write of a bulk stream waits to send
 	isQueued   bool   // it stands in c.bulk
@@ -206,11 +207,21 @@ func (c *conn) sendTextLocked(s *Stream) bool {
 		s.sendWindow -= n
 		c.sendWindow -= n
 	}
-	if s.text == "" && !s.isRecvEnd { // RFC 9113 8.1: ask for no more of the request
-		c.out = appendReset(c.out, s.id, http2.ErrCodeNo)
+	defer c.kickLocked()
+	switch {
+	case s.text != "":
+		return false
+	case s.isRecvEnd:
+		return true
+	case s.receiver == nil && !c.isDraining && c.refused < maxRefused:
+		// The rest of a small request is awaited: there are clients that lose the
+		// answer to a reset.
+		s.isRefused = true
+		c.refused++
+		return false
 	}
-	c.kickLocked()
-	return s.text == ""
+	c.out = appendReset(c.out, s.id, http2.ErrCodeNo) // RFC 9113 8.1: no more of the request
+	return true
 }
 
 // wakeSenderLocked wakes one Write that waits, if one does; it wakes the next when
@@ -312,6 +323,9 @@ func (s *Stream) reset(code Code, err error) {
 	c := s.c
 	c.mu.Lock()
 	isReset := s.err == nil && c.err == nil
+	if isReset && s.isRefused && code == http2.ErrCodeCancel {
+		code = http2.ErrCodeNo // the answer counts
+	}
 	if isReset {
 		c.out = appendReset(c.out, s.id, code)
 		c.kickLocked()

@@ -7,11 +7,14 @@ import (
 
 // check validates the flags as serve does, and prints what they come to.
 func check(args []string, stdout io.Writer) error {
-	_, list, err := parseOptions(args, io.Discard)
+	o, list, err := parseOptions(args, io.Discard)
 	if err != nil {
 		return orHelp(err, stdout, checkUsage, list)
 	}
 	for _, s := range list {
+		if o.lacks(s.needs) != "" {
+			continue // it would have no effect
+		}
 		v := s.get()
 		if !s.isSet {
 			v = s.def

@@ -66,9 +66,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case "certs":
 		err = certsCommand(args, stdout)
 	case "version", "--version":
-		fmt.Fprintln(stdout, version())
+		if err = noMore(args); err == nil {
+			fmt.Fprintln(stdout, version())
+		}
 	case "help", "--help", "-h":
-		io.WriteString(stdout, usage)
+		if err = noMore(args); err == nil {
+			io.WriteString(stdout, usage)
+		}
 	default:
 		err = usageError{fmt.Errorf("unknown command %q; want serve, check, demo, certs, version or help", name)}
 	}
@@ -80,6 +84,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	return exitFailed
+}
+
+func noMore(args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("unexpected argument %q", args[0])}
+	}
+	return nil
 }
 
 // usageError is a mistake on the command line.

@@ -34,6 +34,9 @@ func duration(p *time.Duration, lo, hi time.Duration, mayOff bool) value {
 				return nil
 			}
 			d, err := time.ParseDuration(s)
+			if _, isBare := strconv.ParseFloat(s, 64); isBare == nil && s != "0" {
+				return errors.New("no unit, such as s or ms; " + want)
+			}
 			if err != nil || d < lo || d > hi {
 				return errors.New(want)
 			}

@@ -84,3 +84,26 @@ func TestAnAddressKeepsToItsFamily(t *testing.T) {
 		}
 	}
 }
+
+func TestListenersOfEachFamilyAreReachedByItOnly(t *testing.T) {
+	for _, c := range []struct {
+		host   string
+		v4, v6 bool
+	}{{"", true, true}, {"0.0.0.0", true, false}, {"::", false, true}} {
+		ln, err := new(options).open(t.Context(), endpoint{scheme: "http", host: c.host, addr: net.JoinHostPort(c.host, "0")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		_, port, _ := net.SplitHostPort(ln.Addr().String())
+		for host, want := range map[string]bool{"127.0.0.1": c.v4, "::1": c.v6} {
+			nc, err := net.Dial("tcp", net.JoinHostPort(host, port))
+			if err == nil {
+				nc.Close()
+			}
+			if (err == nil) != want {
+				t.Errorf("listening on %q, dialling %s: got %v; want it to work: %v", c.host, host, err, want)
+			}
+		}
+	}
+}

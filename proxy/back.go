@@ -19,6 +19,7 @@ type Back struct {
 	cfg   Config
 	route *route
 	srv   *pool.Server
+	gate  entrance
 
 	mu         sync.Mutex // guards all below
 	streams    map[*backStream]struct{}
@@ -52,6 +53,7 @@ func NewBack(cfg Config) (*Back, error) {
 	if b.route, err = newRouteTo(&b.cfg); err != nil {
 		return nil, err
 	}
+	b.gate = entrance{cfg: &b.cfg.Entry, log: cfg.Logger, stats: &b.route.stats}
 	return b, nil
 }
 
@@ -85,7 +87,7 @@ func newRouteTo(cfg *Config) (*route, error) {
 // Serve accepts the hop's connections on ln until Shutdown or Close, and then
 // returns ErrClosed.
 func (b *Back) Serve(ln net.Listener) error {
-	if err := b.srv.Serve(hopListener{rawListener{ln}}); !errors.Is(err, pool.ErrClosed) {
+	if err := b.srv.Serve(hopListener{rawListener{ln, &b.gate}}); !errors.Is(err, pool.ErrClosed) {
 		return err
 	}
 	return ErrClosed
@@ -102,15 +104,23 @@ func (l hopListener) Accept() (net.Conn, error) {
 	return nc, err
 }
 
-// rawListener makes the accepted connections do their I/O raw.
-type rawListener struct{ net.Listener }
+// rawListener makes the connections of those who may come do their I/O raw.
+type rawListener struct {
+	net.Listener
+	gate *entrance
+}
 
 func (l rawListener) Accept() (net.Conn, error) {
-	nc, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
+	for {
+		nc, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if l.gate.admits(addrOf(nc.RemoteAddr())) {
+			return rawconn.Wrap(nc), nil
+		}
+		nc.Close()
 	}
-	return rawconn.Wrap(nc), nil
 }
 
 // accept answers a stream that a front opens.

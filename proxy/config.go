@@ -63,6 +63,8 @@ type Limits struct {
 	// MaxUpstreamConns bounds the connections to one upstream; more exchanges
 	// wait for one. If zero, 1024 is used.
 	MaxUpstreamConns int
+	// GetOnly answers 405 to every method but GET and HEAD.
+	GetOnly bool
 }
 
 // whole is the bound on bodies that Go takes whole.
@@ -202,6 +204,7 @@ func (h *Hop) complete() error {
 type Config struct {
 	Limits
 	Hop
+	Entry
 	// To names the destinations: http://host:port, https://host:port or
 	// unix:///path for an upstream, h2tp://host:port[/prefix] for a peer over TLS,
 	// h2tpc://host:port[/prefix] for one in the clear. The least loaded one that
@@ -234,6 +237,7 @@ func (c Config) withDefaults() (Config, error) {
 	if err := c.Hop.complete(); err != nil {
 		return c, err
 	}
+	c.Entry.complete()
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -23,6 +23,7 @@ type Front struct {
 	lim   http1.Limits
 	idle  time.Duration
 	web   *web // with ListenTLS
+	gate  entrance
 
 	isDraining atomic.Bool
 	donec      chan struct{} // closed by Close
@@ -52,6 +53,7 @@ func NewFront(cfg Config) (*Front, error) {
 	if f.route, err = newRouteTo(&f.cfg); err != nil {
 		return nil, err
 	}
+	f.gate = entrance{cfg: &f.cfg.Entry, log: cfg.Logger, stats: &f.route.stats}
 	if cfg.ListenTLS != nil {
 		f.web = newWeb(f)
 		f.wg.Go(f.web.serveLoop)
@@ -63,7 +65,7 @@ func NewFront(cfg Config) (*Front, error) {
 // Serve accepts HTTP/1.1 on ln, with Config.ListenTLS over TLS and HTTP/2 too, until
 // Shutdown or Close, and then returns ErrClosed.
 func (f *Front) Serve(ln net.Listener) error {
-	ln = rawListener{ln}
+	ln = rawListener{ln, &f.gate}
 	f.mu.Lock()
 	if f.isDraining.Load() {
 		f.mu.Unlock()

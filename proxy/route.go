@@ -106,6 +106,9 @@ func (r *route) admit(ex *exchange) bool {
 		ex.deadline = min(ex.deadline, ex.began+left)
 	}
 	ex.isSafe = ex.req.BodyKind == wire.BodyNone && isSafeMethod(ex.req.Method)
+	if r.refuseMethod(ex) {
+		return false
+	}
 	if n := r.inflight.Add(1); r.cfg.MaxExchanges > 0 && n > int64(r.cfg.MaxExchanges) {
 		r.left()
 		r.stats.overloads.Add(1)

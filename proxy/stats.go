@@ -4,7 +4,7 @@ import "sync/atomic"
 
 type stats struct {
 	exchanges, repeats, overloads atomic.Int64
-	refused                       atomic.Int64
+	refused, denied               atomic.Int64
 	clientIn, clientOut           atomic.Int64
 }
 
@@ -16,6 +16,8 @@ type Stats struct {
 	InFlight int64
 	// Refused are clients' connections closed over MaxConns or MaxConnsPerAddr.
 	Refused int64
+	// Denied are connections closed because their address may not come.
+	Denied int64
 	// ClientIn and ClientOut are bytes of HTTP/1.1 read from and written to clients.
 	ClientIn, ClientOut int64
 	// HopIn and HopOut are bytes of HTTP/2 read from and written to peers, without TLS.
@@ -25,7 +27,7 @@ type Stats struct {
 func (r *route) snapshot() Stats {
 	st := Stats{
 		Exchanges: r.stats.exchanges.Load(), Repeats: r.stats.repeats.Load(), Overloads: r.stats.overloads.Load(),
-		InFlight: r.inflight.Load(), Refused: r.stats.refused.Load(), ClientIn: r.stats.clientIn.Load(), ClientOut: r.stats.clientOut.Load(),
+		InFlight: r.inflight.Load(), Refused: r.stats.refused.Load(), Denied: r.stats.denied.Load(), ClientIn: r.stats.clientIn.Load(), ClientOut: r.stats.clientOut.Load(),
 	}
 	for _, d := range r.dests {
 		if p, ok := d.(*peer); ok {

@@ -21,6 +21,7 @@ import (
 type options struct {
 	proxy.Limits
 	proxy.Hop
+	proxy.Entry
 	tlsOptions
 
 	listen, to []string
@@ -94,6 +95,9 @@ func (o *options) settings() []*setting {
 			usage: "where to accept: http://HOST:PORT, https://HOST:PORT or unix:///PATH for clients; h2tp://HOST:PORT[/PREFIX] for fronts, over TLS; h2tpc://HOST:PORT[/PREFIX] for fronts, in the clear; an empty HOST is every address, 0.0.0.0 every IPv4 and [::] every IPv6 one"},
 		{name: "to", arg: "URL[,URL...]", value: list(&o.to, o.addDestination),
 			usage: "where exchanges go: http://HOST:PORT, https://HOST:PORT and unix:///PATH are an upstream, h2tp:// and h2tpc:// are a back; of several that work, the least loaded is used"},
+		{name: "allow", arg: "CIDR[,CIDR...]", value: prefixes(&o.Allow), needs: needsListenTCP, usage: "the only addresses or networks, IPv4 or IPv6, that may connect to the --listen URLs; others' connections are closed before a byte is read; unix sockets go by --unix-mode"},
+		{name: "deny", arg: "CIDR[,CIDR...]", value: prefixes(&o.Deny), needs: needsListenTCP, usage: "addresses or networks that may not, also of those that --allow has"},
+		{name: "get-only", value: boolean(&o.GetOnly), usage: "answer 405 to every method but GET and HEAD"},
 		{name: "unix-mode", arg: "MODE", value: mode(&o.unixMode), needs: needsListenUnix, usage: "who may connect to unix sockets, in octal; a socket that nobody listens on any more is replaced"},
 		{name: "reuse-port", value: boolean(&o.reusePort), needs: needsListenTCP, usage: "let several processes listen on the same address and port; the kernel spreads the connections"},
 		{name: "cert", arg: "FILE[,FILE...]", value: list(&o.cert, checkFile), needs: needsListenTLS, usage: "PEM certificates, each with those between it and the root after it, of the https and h2tp listeners; the first that has the name asked for is shown, else the first; files are read again when they change, and on SIGHUP"},

@@ -61,7 +61,7 @@ func TestHelpAndReadmeListEveryFlag(t *testing.T) {
 func TestEveryFieldOfTheProxyHasAFlag(t *testing.T) {
 	other := map[string]string{"TLS": "ca", "Memory": "codec-memory", "Windows": "window-memory", "Secrets": "secret-fields"}
 	capital := regexp.MustCompile("[A-Z][a-z]*")
-	for _, typ := range []reflect.Type{reflect.TypeFor[proxy.Limits](), reflect.TypeFor[proxy.Hop]()} {
+	for _, typ := range []reflect.Type{reflect.TypeFor[proxy.Limits](), reflect.TypeFor[proxy.Hop](), reflect.TypeFor[proxy.Entry]()} {
 		for field := range typ.Fields() {
 			name := other[field.Name]
 			if name == "" {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -139,6 +140,33 @@ func list(p *[]string, parse func(string) error) value {
 			return nil
 		},
 		get: func() string { return strings.Join(*p, ",") },
+	}
+}
+
+// prefixes reads addresses and networks, separated by commas; given again, it adds.
+func prefixes(p *[]netip.Prefix) value {
+	return value{
+		set: func(s string) error {
+			for part := range strings.SplitSeq(s, ",") {
+				part = strings.TrimSpace(part)
+				prefix, err := netip.ParsePrefix(part)
+				if addr, addrErr := netip.ParseAddr(part); addrErr == nil && addr.Zone() == "" {
+					prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil
+				}
+				if err != nil || prefix != prefix.Masked() {
+					return fmt.Errorf("%q is no address and no network, such as 10.0.0.0/8 or 2001:db8::/32", part)
+				}
+				*p = append(*p, prefix)
+			}
+			return nil
+		},
+		get: func() string {
+			parts := make([]string, len(*p))
+			for i, prefix := range *p {
+				parts[i] = prefix.String()
+			}
+			return strings.Join(parts, ",")
+		},
 	}
 }
 

@@ -1,0 +1,112 @@
+package proxy
+
+import (
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/h2tp/h2tp/proxy/internal/wire"
+)
+
+// Entry says who may come.
+type Entry struct {
+	// Allow are the addresses whose connections are taken, of clients and of fronts; the others' are closed before a
+	// byte of them is read. If empty, all are taken. A prefix is of IPv4 or IPv6; an IPv4 address that comes
+	// mapped into IPv6 is IPv4. Who comes by a unix socket has no address: its file's mode says who may.
+	Allow []netip.Prefix
+	// Deny are addresses whose connections are not taken, also of those that Allow has.
+	Deny []netip.Prefix
+}
+
+func (e *Entry) complete() {
+	e.Allow, e.Deny = plainPrefixes(e.Allow), plainPrefixes(e.Deny)
+}
+
+// plainPrefixes writes prefixes of IPv4 addresses mapped into IPv6 as IPv4.
+func plainPrefixes(list []netip.Prefix) []netip.Prefix {
+	plain := make([]netip.Prefix, len(list))
+	for i, p := range list {
+		plain[i] = p
+		if p.Addr().Is4In6() && p.Bits() >= 96 {
+			plain[i] = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
+	}
+	return plain
+}
+
+func contains(list []netip.Prefix, ip netip.Addr) bool {
+	for _, p := range list {
+		if p.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// addrOf is the IP address of one end of a connection; not valid when it has none.
+func addrOf(addr net.Addr) netip.Addr {
+	var ip netip.Addr
+	if tcp, ok := addr.(*net.TCPAddr); ok {
+		ip = tcp.AddrPort().Addr()
+	} else if ap, err := netip.ParseAddrPort(addr.String()); err == nil {
+		ip = ap.Addr()
+	}
+	return ip.WithZone("").Unmap()
+}
+
+// entrance stands before a front's or back's listeners.
+type entrance struct {
+	cfg   *Entry
+	log   *slog.Logger
+	stats *stats
+	lines seldom
+}
+
+// admits reports whether who has this address may come; it counts who may not, and says so.
+func (g *entrance) admits(ip netip.Addr) bool {
+	if !ip.IsValid() || (len(g.cfg.Allow) == 0 || contains(g.cfg.Allow, ip)) && !contains(g.cfg.Deny, ip) {
+		return true
+	}
+	g.stats.denied.Add(1)
+	g.lines.info(g.log, "refused", "addr", ip.String(), "why", "the address may not come")
+	return false
+}
+
+// seldom writes one line a second at most: whoever is refused may come often.
+type seldom struct {
+	mu      sync.Mutex
+	last    time.Time
+	omitted int
+}
+
+func (s *seldom) info(log *slog.Logger, msg string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if now.Sub(s.last) < time.Second {
+		s.omitted++
+		return
+	}
+	if s.omitted > 0 {
+		args = append(args, "omitted", s.omitted)
+	}
+	s.last, s.omitted = now, 0
+	log.Info(msg, args...)
+}
+
+var notAllowed = wire.Response{
+	Status: 405, BodyKind: wire.BodyWhole, Body: []byte("Method Not Allowed\n"),
+	Fields: []wire.Field{{Name: []byte("Allow"), Value: []byte("GET, HEAD")}, {Name: []byte("Content-Type"), Value: []byte("text/plain; charset=utf-8")}},
+}
+
+// refuseMethod answers a method that GetOnly leaves out; false when ex is to be delivered.
+func (r *route) refuseMethod(ex *exchange) bool {
+	if m := ex.req.Method; !r.cfg.GetOnly || string(m) == "GET" || string(m) == "HEAD" {
+		return false
+	}
+	resp := notAllowed // the sink may change it
+	ex.sink.respond(ex, &resp)
+	return true
+}

@@ -25,6 +25,7 @@ type Front struct {
 	web   *web // with ListenTLS
 	gate  entrance
 
+	webCalls   atomic.Int64 // that run
 	isDraining atomic.Bool
 	donec      chan struct{} // closed by Close
 	once       sync.Once

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/h2tp/h2tp/proxy/internal/http1"
@@ -27,14 +28,21 @@ type webCall struct {
 
 	webSrc *webSource // of a bulk exchange
 
+	isAnswered atomic.Bool // a final response has begun
+
+	wmu sync.Mutex // held by the one who writes to w; taken before mu
+	out pace       // guarded by wmu
+
 	mu      sync.Mutex // guards all below
 	changed chan struct{}
 	brought []*wire.Response // interim ones, and then the final one, not yet written
 	failed  *failure
 	refused int   // status for what is wrong with the body; 0 is nothing
-	held    int64 // of the route's memory, for brought
+	size    int64 // of the bodies that are held
+	held    int64 // of the route's memory, for them
 	isOver  bool
 	hasHead bool   // of a streamed response, which was written
+	hasLeft bool   // the client
 	isCut   bool   // the body was, so the stream is reset
 	gone    func() // ends the work for the body that is streamed
 }
@@ -44,15 +52,23 @@ type webCall struct {
 func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &webCall{f: f, w: w, rc: http.NewResponseController(w), changed: make(chan struct{}, 1)}
 	c.sink = c
+	n := f.webCalls.Add(1)
+	defer c.letGo()
+	select {
+	case <-f.donec:
+		c.refuse(503)
+		return
+	default: // what comes while draining, before the client has seen GOAWAY, is served
+	}
+	if f.cfg.MaxExchanges > 0 && n > int64(f.cfg.MaxExchanges) { // a request that comes slowly holds a goroutine
+		f.route.stats.overloads.Add(1)
+		c.refuse(503)
+		return
+	}
 	if status := c.fill(r); status != 0 {
 		c.refuse(status)
 		return
 	}
-	if f.isDraining.Load() {
-		c.refuse(503)
-		return
-	}
-	defer c.letGo()
 	stop := context.AfterFunc(r.Context(), c.leave)
 	defer stop()
 	if c.req.BodyKind != wire.BodyFollows {
@@ -121,6 +137,9 @@ func (c *webCall) fillBody(r *http.Request) int {
 	req.RawBody = isCompressed(req.Fields)
 	switch {
 	case r.Body == nil || r.Body == http.NoBody:
+		if r.ContentLength == 0 && r.Header["Content-Length"] != nil {
+			req.BodyKind = wire.BodyWhole // it is said to be empty: some want to know
+		}
 		return 0
 	case r.ContentLength < 0 || r.ContentLength > int64(c.f.cfg.BatchLimit) || len(r.Trailer) > 0:
 		req.BodyKind = wire.BodyFollows
@@ -128,6 +147,9 @@ func (c *webCall) fillBody(r *http.Request) int {
 			req.Fields = append(req.Fields, wire.Field{Name: []byte("Content-Length"), Value: strconv.AppendInt(nil, r.ContentLength, 10)})
 		}
 		return 0
+	}
+	if !c.hold(r.ContentLength) {
+		return 503
 	}
 	if c.f.cfg.ReadTimeout > 0 {
 		c.rc.SetReadDeadline(time.Now().Add(c.f.cfg.ReadTimeout))
@@ -147,32 +169,59 @@ func (c *webCall) fillBody(r *http.Request) int {
 // serve writes what is brought until the exchange is over.
 func (c *webCall) serve() {
 	for range c.changed {
+		err := c.flush()
 		c.mu.Lock()
-		brought, failed, refused, isOver, isCut := c.brought, c.failed, c.refused, c.isOver, c.isCut
-		c.brought = nil
+		failed, refused, isOver, isCut := c.failed, c.refused, c.isOver, c.isCut
 		c.mu.Unlock()
-		for _, resp := range brought {
-			c.write(resp)
-		}
 		switch {
 		case refused != 0 && isOver:
 			c.refuse(refused)
 			return
-		case isCut:
+		case isCut, err != nil:
 			panic(http.ErrAbortHandler) // net/http resets the stream
 		case isOver && failed != nil:
 			c.refuseFor(*failed)
 			return
-		case isOver:
+		case isOver: // what is in net/http's buffer has yet to go
+			c.setWriteDeadline()
 			return
 		}
 	}
 }
 
+// flush writes what was brought.
+func (c *webCall) flush() error {
+	c.wmu.Lock()
+	defer c.wmu.Unlock()
+	c.mu.Lock()
+	brought := c.brought
+	c.brought = nil
+	c.mu.Unlock()
+	for _, resp := range brought {
+		if err := c.write(resp); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (c *webCall) letGo() {
+	c.f.webCalls.Add(-1)
 	c.mu.Lock()
 	c.f.route.memory.free(&c.held)
 	c.mu.Unlock()
+}
+
+// hold notes n more bytes of bodies in memory; false when that is too much.
+func (c *webCall) hold(n int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.holdLocked(n)
+}
+
+func (c *webCall) holdLocked(n int64) bool {
+	c.size += n
+	return c.f.route.memory.hold(&c.held, c.size)
 }
 
 func (c *webCall) wakeLocked() {
@@ -183,8 +232,8 @@ func (c *webCall) wakeLocked() {
 }
 
 // write writes an interim response's head, or a whole response.
-func (c *webCall) write(resp *wire.Response) {
-	c.rc.SetWriteDeadline(time.Now().Add(c.f.cfg.WriteTimeout))
+func (c *webCall) write(resp *wire.Response) error {
+	c.setWriteDeadline()
 	if resp.Status < 200 {
 		h := c.w.Header()
 		for _, f := range resp.Fields {
@@ -192,12 +241,47 @@ func (c *webCall) write(resp *wire.Response) {
 		}
 		c.w.WriteHeader(resp.Status)
 		clear(h)
-		return
+		return c.clearWriteDeadline()
 	}
-	c.head(resp, string(c.req.Method) != http.MethodHead && resp.BodyKind == wire.BodyWhole)
-	n, _ := c.w.Write(resp.Body)
-	c.f.route.stats.clientOut.Add(int64(n))
+	isHead := string(c.req.Method) == http.MethodHead
+	c.head(resp, !isHead && resp.BodyKind == wire.BodyWhole)
+	if !isHead && hasBody(resp.Status) {
+		if err := c.writeAll(resp.Body); err != nil {
+			return err
+		}
+	}
 	c.trail(resp.Trailers)
+	return nil
+}
+
+func hasBody(status int) bool { return status >= 200 && status != 204 && status != 304 }
+
+// setWriteDeadline bounds the next write. net/http resets the stream when it passes, whether or not anybody writes.
+func (c *webCall) setWriteDeadline() {
+	c.rc.SetWriteDeadline(time.Now().Add(c.f.cfg.WriteTimeout))
+}
+
+func (c *webCall) clearWriteDeadline() error { return c.rc.SetWriteDeadline(time.Time{}) }
+
+// webWrite is written at a time, so that the client's pace is seen.
+const webWrite = 16 << 10
+
+// writeAll writes p to the client, waiting for it as long as it keeps pace.
+func (c *webCall) writeAll(p []byte) error {
+	for len(p) > 0 {
+		began := time.Now()
+		c.setWriteDeadline()
+		n, err := c.w.Write(p[:min(len(p), webWrite)])
+		c.f.route.stats.clientOut.Add(int64(n))
+		if err != nil {
+			return errGone
+		}
+		p = p[n:]
+		if !c.out.spent(time.Since(began), int64(n), c.f.cfg.WriteTimeout, c.f.cfg.MinRate) {
+			return errPace
+		}
+	}
+	return nil
 }
 
 // head writes a final head. net/http would add a Date and guess a Content-Type where the upstream sent none.
@@ -238,6 +322,7 @@ func (c *webCall) refuse(status int) {
 	if status == 503 && c.w.Header().Get("Retry-After") == "" {
 		c.w.Header().Set("Retry-After", "1")
 	}
+	c.setWriteDeadline()
 	http.Error(c.w, http1.StatusText(status), status)
 }
 
@@ -245,7 +330,7 @@ func (c *webCall) refuse(status int) {
 func (c *webCall) leave() {
 	c.mu.Lock()
 	gone := c.gone
-	c.gone = nil
+	c.gone, c.hasLeft = nil, true
 	if gone != nil { // under mu: what it ends may serve another once the exchange is over
 		gone()
 	}
@@ -276,8 +361,11 @@ func (c *webCall) respond(_ *exchange, resp *wire.Response) {
 	}
 	own := ownResponse(resp)
 	own.Body, own.Trailers = slices.Clone(resp.Body), ownFields(resp.Trailers)
+	if resp.Status >= 200 {
+		c.isAnswered.Store(true)
+	}
 	c.mu.Lock()
-	if c.isOver = resp.Status >= 200; !c.f.route.memory.hold(&c.held, int64(len(own.Body))) {
+	if c.isOver = resp.Status >= 200; !c.holdLocked(int64(len(own.Body))) {
 		c.failed = &failure{code: wire.CodeOverload, err: errMemory}
 	} else {
 		c.brought = append(c.brought, own)
@@ -308,45 +396,84 @@ func (c *webCall) stream(_ *exchange, resp *wire.Response) bodyWriter {
 	if resp.Status == 101 {
 		return nil
 	}
+	c.isAnswered.Store(true)
 	c.mu.Lock()
 	c.hasHead = true
 	c.mu.Unlock()
-	c.rc.SetWriteDeadline(time.Now().Add(c.f.cfg.WriteTimeout))
+	b := &webBody{c: c, left: -1, isNone: string(c.req.Method) == http.MethodHead || !hasBody(resp.Status)}
+	if !b.isNone {
+		b.left = bodyLength(resp.Fields)
+	}
+	if b.err = c.flush(); b.err != nil { // interim ones first
+		return b
+	}
+	c.wmu.Lock()
+	defer c.wmu.Unlock()
+	c.setWriteDeadline()
 	c.head(resp, false)
 	c.rc.Flush()
-	return webBody{c}
+	c.clearWriteDeadline()
+	return b
 }
 
 // webBody writes a streamed body.
-type webBody struct{ c *webCall }
-
-func (b webBody) write(p []byte) error {
-	b.c.rc.SetWriteDeadline(time.Now().Add(b.c.f.cfg.WriteTimeout))
-	n, err := b.c.w.Write(p)
-	b.c.f.route.stats.clientOut.Add(int64(n))
-	if err != nil {
-		return errGone
-	}
-	return b.c.rc.Flush()
+type webBody struct {
+	c      *webCall
+	isNone bool  // there is none: what comes is dropped
+	left   int64 // of Content-Length: a peer's word is not enough; -1 unknown
+	err    error
 }
 
-func (b webBody) end(trailers []wire.Field) error {
+func (b *webBody) write(p []byte) error {
+	if b.isNone || b.err != nil {
+		return b.err
+	}
+	if b.left >= 0 {
+		if int64(len(p)) > b.left {
+			return errFraming
+		}
+		b.left -= int64(len(p))
+	}
+	b.c.wmu.Lock()
+	defer b.c.wmu.Unlock()
+	if b.err = b.c.writeAll(p); b.err == nil {
+		b.c.setWriteDeadline()
+		b.err = b.c.rc.Flush()
+		b.c.clearWriteDeadline() // the next piece may be long in coming
+	}
+	return b.err
+}
+
+func (b *webBody) end(trailers []wire.Field) error {
+	if b.err == nil && b.left > 0 {
+		b.err = errFraming
+	}
+	if b.err != nil {
+		b.over(true)
+		return b.err
+	}
+	b.c.wmu.Lock()
 	b.c.trail(trailers)
+	b.c.wmu.Unlock()
 	b.over(false)
 	return nil
 }
 
-func (b webBody) abort(error) { b.over(true) }
+func (b *webBody) abort(error) { b.over(true) }
 
-func (b webBody) over(isCut bool) {
+func (b *webBody) over(isCut bool) {
 	b.c.mu.Lock()
 	b.c.gone, b.c.isOver, b.c.isCut = nil, true, isCut
 	b.c.wakeLocked()
 	b.c.mu.Unlock()
 }
 
-func (b webBody) onGone(f func()) {
+func (b *webBody) onGone(f func()) {
 	b.c.mu.Lock()
-	b.c.gone = f
-	b.c.mu.Unlock()
+	defer b.c.mu.Unlock()
+	if b.c.hasLeft {
+		f()
+	} else {
+		b.c.gone = f
+	}
 }

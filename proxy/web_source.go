@@ -60,7 +60,10 @@ func (s *webSource) readLoop() {
 		if bufs[i%2] == nil {
 			bufs[i%2] = make([]byte, bulkPiece)
 		}
-		timeout := s.c.f.cfg.ReadTimeout
+		timeout, rate := s.c.f.cfg.ReadTimeout, s.c.f.cfg.MinRate
+		if s.c.isAnswered.Load() { // what it sends waits for what it is told
+			rate = 0
+		}
 		began := time.Now()
 		if timeout > 0 {
 			s.c.rc.SetReadDeadline(began.Add(timeout))
@@ -72,8 +75,11 @@ func (s *webSource) readLoop() {
 		}
 		n, err := s.r.Body.Read(bufs[i%2])
 		s.c.f.route.stats.clientIn.Add(int64(n))
-		if !in.spent(time.Since(began), int64(n), timeout, s.c.f.cfg.MinRate) {
+		if !in.spent(time.Since(began), int64(n), timeout, rate) {
 			err = errPace
+		}
+		if timeout > 0 { // it would end the body while nobody waits for the client
+			s.c.rc.SetReadDeadline(time.Time{})
 		}
 		if total += int64(n); s.c.f.cfg.isOver(total) {
 			s.give(webPiece{err: errBodyLimit})

@@ -108,7 +108,7 @@ func (s *Stream) holdLocked() {
 // frameReader follows the frames the Framer reads, and ends a header block of too
 // many frames or bytes: the Framer itself reads empty CONTINUATION frames for ever.
 type frameReader struct {
-	r         io.Reader
+	r         *input
 	maxBlock  int
 	maxFrames int
 
@@ -117,10 +117,16 @@ type frameReader struct {
 	frames int // its CONTINUATION frames
 }
 
-func newFrameReader(r io.Reader, maxHeaderBytes int) *frameReader {
+func newFrameReader(r *input, maxHeaderBytes int) *frameReader {
 	// A block that is longer than twice its list is no compression; one of frames
 	// that are smaller than 8 KiB, bar a few, no sender's choice.
 	return &frameReader{r: r, maxBlock: 2*maxHeaderBytes + 1024, maxFrames: 32 + maxHeaderBytes>>13}
+}
+
+// readPayload fills p, with a part of the frame's payload.
+func (r *frameReader) readPayload(p []byte) error {
+	r.left -= len(p)
+	return r.r.readPayload(p)
 }
 
 func (r *frameReader) Read(p []byte) (int, error) {

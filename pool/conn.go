@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -41,7 +40,7 @@ type conn struct {
 	wg          sync.WaitGroup
 
 	// Owned by readLoop.
-	br          *bufio.Reader
+	br          *input
 	in          *frameReader // of br
 	fr          *http2.Framer
 	sawSettings bool
@@ -78,6 +77,10 @@ type conn struct {
 	bulk       []*Stream // those without a Receiver that may send, whose turn is first
 	bulkLimit  int       // of their bytes in one write
 	bounder    bounder   // the socket, if it is one; immutable
+	gatherer   gatherer  // the same
+	loans      []loan    // the payloads that belong into out
+	vector     [][]byte  // owned by who has set isWriting, as is the next
+	gathered   net.Buffers
 	isBound    bool      // it was told so
 	boundAt    time.Time // when it was last told, or bulk was last written
 	batchedAt  time.Time // when hasBatches was last seen
@@ -102,7 +105,7 @@ func newConn(nc net.Conn, isClient bool, cfg *Common) *conn {
 	c := &conn{
 		nc: nc, isClient: isClient, cfg: cfg,
 		donec: make(chan struct{}), readyc: make(chan struct{}), kickc: make(chan struct{}, 1),
-		br:         bufio.NewReaderSize(nc, 32<<10),
+		br:         newInput(nc),
 		start:      time.Now(),
 		streams:    make(map[uint32]*Stream),
 		nextID:     1,
@@ -110,7 +113,7 @@ func newConn(nc net.Conn, isClient bool, cfg *Common) *conn {
 		peerFrame: minPeerFrame, peerStreams: math.MaxUint32,
 		goAwayID: math.MaxUint32, bulkLimit: minBulk,
 	}
-	c.bounder = bounderOf(nc)
+	c.bounder, c.gatherer = bounderOf(nc), gathererOf(nc)
 	c.henc = hpack.NewEncoder(&c.hbuf)
 	c.in = newFrameReader(c.br, cfg.MaxHeaderBytes)
 	c.fr = http2.NewFramer(io.Discard, c.in)

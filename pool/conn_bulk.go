@@ -3,6 +3,8 @@ package pool
 import (
 	"net"
 	"time"
+
+	"golang.org/x/net/http2"
 )
 
 // Bulk streams do not write into out: each waits in a queue with what it has to
@@ -30,8 +32,8 @@ func (c *conn) queueLocked(s *Stream) {
 }
 
 // takeBulkLocked appends to out what a write may have of bulk, and reports whether
-// that is any.
-func (c *conn) takeBulkLocked() bool {
+// that is any. Of self, whose Write the caller is, it may leave payloads where they are.
+func (c *conn) takeBulkLocked(self *Stream) bool {
 	left := int64(c.bulkLimit)
 	frame := min(int64(c.peerFrame), max(minBulk, left/4))
 	for left > 0 && c.sendWindow > 0 && len(c.bulk) > 0 && c.leaving == nil {
@@ -51,7 +53,12 @@ func (c *conn) takeBulkLocked() bool {
 		if n <= 0 {
 			continue
 		}
-		c.out = appendData(c.out, s.id, s.unsent[:n], false)
+		if s == self && c.gatherer != nil && n >= minGather {
+			c.out = appendFrameHeader(c.out, int(n), http2.FrameData, 0, s.id)
+			c.loans = append(c.loans, loan{len(c.out), s.unsent[:n]})
+		} else {
+			c.out = appendData(c.out, s.id, s.unsent[:n], false)
+		}
 		s.unsent = s.unsent[n:]
 		s.sendWindow -= n
 		c.sendWindow -= n

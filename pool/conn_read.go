@@ -70,7 +70,8 @@ func (c *conn) readPreface() error {
 			return err
 		}
 		if b != http2.ClientPreface[i] {
-			rest, _ := c.br.Peek(min(4, c.br.Buffered()))
+			rest := c.br.buffered()
+			rest = rest[:min(4, len(rest))]
 			return protocolError("no HTTP/2 preface: peer " + spoken(append([]byte(http2.ClientPreface[:i]), append([]byte{b}, rest...)...)))
 		}
 	}

@@ -12,7 +12,7 @@ func (c *conn) writeLoop() {
 	defer c.mu.Unlock()
 	for c.err == nil {
 		if c.hasOutLocked() && !c.isWriting {
-			c.writeOutLocked()
+			c.writeOutLocked(nil)
 			continue
 		}
 		c.isSleeping = true
@@ -45,13 +45,14 @@ func (c *conn) kickLocked() {
 }
 
 // writeOutLocked writes out and some bulk to the socket, without the lock, and wakes
-// the writers that waited for room. The caller has seen that isWriting is false.
-func (c *conn) writeOutLocked() {
-	hasBulk := c.takeBulkLocked()
+// the writers that waited for room. The caller has seen that isWriting is false. What
+// the bulk stream self has to send need not be copied: its Write is the caller.
+func (c *conn) writeOutLocked(self *Stream) {
+	hasBulk := c.takeBulkLocked(self)
 	if len(c.out) == 0 {
 		return
 	}
-	p := c.out
+	p, loans := c.out, c.loans
 	c.out, c.spare = c.spare[:0], nil
 	c.isWriting = true
 	c.writeSince = time.Now()
@@ -59,10 +60,19 @@ func (c *conn) writeOutLocked() {
 		c.boundQueueLocked(hasBulk)
 	}
 	c.mu.Unlock()
-	_, err := c.nc.Write(p)
-	c.bytesOut.Add(int64(len(p)))
+	n, err := int64(0), error(nil)
+	if len(loans) > 0 {
+		n, err = c.writeGathered(p, loans)
+	} else {
+		var k int
+		k, err = c.nc.Write(p)
+		n = int64(k)
+	}
+	c.bytesOut.Add(n)
 	c.mu.Lock()
 	c.isWriting = false
+	clear(loans)
+	c.loans = loans[:0]
 	if hasBulk {
 		c.adaptBulkLocked(time.Since(c.writeSince))
 	}
@@ -115,7 +125,7 @@ func (c *conn) closeSoon(err error) {
 	switch {
 	case c.isWriting: // its writer goes on
 	case len(c.out) > 0:
-		c.writeOutLocked()
+		c.writeOutLocked(nil)
 	default:
 		c.leaveLocked()
 	}

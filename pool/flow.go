@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,10 +69,18 @@ type piece struct {
 	read int
 }
 
-// pieceSize is the payload of an ordinary DATA frame.
-const pieceSize = 16 << 10
+const (
+	// pieceSize is the payload of an ordinary DATA frame.
+	pieceSize = 16 << 10
+	// largeSize is that of one of bulk: 64 KiB and what those add who frame them, and
+	// room to read the next frame's header together with it.
+	largeSize = 65 << 10
+)
 
-var pieces = sync.Pool{New: func() any { return &piece{b: make([]byte, 0, pieceSize)} }}
+var (
+	pieces      = sync.Pool{New: func() any { return &piece{b: make([]byte, 0, pieceSize)} }}
+	largePieces = sync.Pool{New: func() any { return &piece{b: make([]byte, 0, largeSize)} }}
+)
 
 func (r *recvBuffer) write(p []byte) {
 	r.size += len(p)
@@ -82,23 +89,28 @@ func (r *recvBuffer) write(p []byte) {
 		if n := len(r.pieces); n > 0 {
 			last = r.pieces[n-1]
 		}
-		if last == nil || len(last.b) == pieceSize {
+		if last == nil || len(last.b) == cap(last.b) {
 			last = pieces.Get().(*piece)
 			r.pieces = append(r.pieces, last)
 		}
-		n := min(len(p), pieceSize-len(last.b))
+		n := min(len(p), cap(last.b)-len(last.b))
 		last.b = append(last.b, p[:n]...)
 		p = p[n:]
 	}
 }
 
-// readFrom appends n bytes of from.
-func (r *recvBuffer) readFrom(from io.Reader, n int) error {
+// readFrom appends n bytes of a frame's payload. No piece is less than half full but
+// for the last of several.
+func (r *recvBuffer) readFrom(from *frameReader, n int) error {
 	for n > 0 {
-		last := pieces.Get().(*piece)
+		kind, size := &pieces, pieceSize
+		if n >= 32<<10 {
+			kind, size = &largePieces, largeSize-headerAhead
+		}
+		last := kind.Get().(*piece)
 		r.pieces = append(r.pieces, last)
-		last.b = last.b[:min(n, pieceSize)]
-		if _, err := io.ReadFull(from, last.b); err != nil {
+		last.b = last.b[:min(n, size)]
+		if err := from.readPayload(last.b); err != nil {
 			return err
 		}
 		r.size += len(last.b)
@@ -133,7 +145,11 @@ func (r *recvBuffer) readTo(p []byte) int {
 func (r *recvBuffer) drop() {
 	first := r.pieces[0]
 	first.b, first.read = first.b[:0], 0
-	pieces.Put(first)
+	if cap(first.b) == largeSize {
+		largePieces.Put(first)
+	} else {
+		pieces.Put(first)
+	}
 	n := copy(r.pieces, r.pieces[1:])
 	r.pieces[n] = nil
 	r.pieces = r.pieces[:n]

@@ -64,7 +64,7 @@ func sayTLS(nc net.Conn) {
 // readFirst looks at the first bytes of a client's peer, which are SETTINGS where
 // HTTP/2 is spoken, before the Framer takes them for a frame.
 func (c *conn) readFirst() error {
-	p, err := c.br.Peek(5)
+	p, err := c.br.peek(5)
 	switch got := spoken(p); {
 	case got != "speaks TLS" && got != "answered HTTP/1.1": // the Framer will tell
 	case c.cfg.Cleartext:

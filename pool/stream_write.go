@@ -102,7 +102,7 @@ func (s *Stream) writeOutLocked() bool {
 		c.kickLocked()
 		return false
 	}
-	c.writeOutLocked()
+	c.writeOutLocked(s)
 	return true
 }
 

@@ -24,6 +24,7 @@ type Conn struct {
 	raw     syscall.RawConn    // immutable
 	readFn  func(uintptr) bool // immutable: the callbacks, made once so that no call makes one
 	writeFn func(uintptr) bool
+	vecFn   func(uintptr) bool
 	peekFn  func(uintptr)
 	endFn   func(uintptr)
 	queueFn func(uintptr)
@@ -35,9 +36,11 @@ type Conn struct {
 	rerr syscall.Errno
 
 	wmu  sync.Mutex
-	wbuf []byte // what is left to write; guarded by wmu, as are the next two
+	wbuf []byte // what is left to write; guarded by wmu, as are the next four
 	werr syscall.Errno
 	try  bool // give up instead of waiting
+	wvec net.Buffers
+	vec  vector
 
 	bound bound // owned by who calls BoundQueue
 
@@ -73,7 +76,8 @@ func Wrap(nc net.Conn) net.Conn {
 		return nc // closed already: let nc itself say so at first use
 	}
 	c := &Conn{Conn: nc, raw: raw}
-	c.readFn, c.writeFn, c.peekFn, c.endFn, c.queueFn = c.readReady, c.writeReady, c.peekNow, c.endNow, c.queueNow
+	c.readFn, c.writeFn, c.vecFn = c.readReady, c.writeReady, c.vecReady
+	c.peekFn, c.endFn, c.queueFn = c.peekNow, c.endNow, c.queueNow
 	return c
 }
 

@@ -20,6 +20,9 @@ func (c *Conn) ReadInto(Buffers) (int, error) { return 0, errors.ErrUnsupported 
 // TryWrite is not available on this system.
 func (c *Conn) TryWrite([]byte) (int, error) { return 0, errors.ErrUnsupported }
 
+// WriteBuffers is not available on this system.
+func (c *Conn) WriteBuffers(*net.Buffers) (int64, error) { return 0, errors.ErrUnsupported }
+
 // Peek is not available on this system.
 func (c *Conn) Peek() State { return Gone }
 

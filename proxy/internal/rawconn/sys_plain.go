@@ -2,7 +2,10 @@
 
 package rawconn
 
-import "syscall"
+import (
+	"net"
+	"syscall"
+)
 
 func recv(fd uintptr, p []byte) (int, syscall.Errno) {
 	n, err := syscall.Read(int(fd), p)
@@ -28,4 +31,14 @@ func errnoOf(err error) syscall.Errno {
 		return syscall.EINVAL // not seen: package syscall's own checks of arguments
 	}
 	return errno
+}
+
+// vector is what one call writes from several places; here they take a call each.
+type vector struct{}
+
+func (*vector) send(fd uintptr, p net.Buffers) (int, syscall.Errno) {
+	if len(p[0]) == 0 {
+		return 0, 0
+	}
+	return send(fd, p[0][:min(len(p[0]), maxIO)])
 }

@@ -135,6 +135,12 @@ func (b *Back) accept(s *pool.Stream) {
 		s.Refuse(405, "method not allowed\n", pool.Field{Name: "allow", Value: "POST"})
 		return
 	}
+	if !b.cfg.takesToken(h) {
+		s.Refuse(403, "denied\n", pool.Field{Name: "h2tp-error", Value: "denied"})
+		b.route.stats.badTokens.Add(1)
+		b.gate.lines.warn(b.cfg.Logger, "front refused", "addr", s.RemoteAddr().String(), "why", "its token is not ours")
+		return
+	}
 	if path != pathBatch {
 		b.acceptBody(s, path)
 		return

@@ -116,6 +116,10 @@ type Hop struct {
 	// TLS is asked at each dial for the configuration of connections to h2tp://
 	// peers; the ServerName is set to the peer's host when empty.
 	TLS func() *tls.Config
+	// Tokens returns the secrets that both ends share, in place of or besides certificates: a front shows the first
+	// on each stream that it opens, and a back refuses a stream that shows none of them, 403. Each is of visible ASCII.
+	// It is asked each time. If nil, none is shown and none asked for.
+	Tokens func() []string
 	// Memory bounds the codec contexts of all fronts and backs that share it. If
 	// nil, one of 256 MiB is made.
 	Memory *compress.Memory

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -82,6 +83,14 @@ type seldom struct {
 }
 
 func (s *seldom) info(log *slog.Logger, msg string, args ...any) {
+	s.write(log, slog.LevelInfo, msg, args)
+}
+
+func (s *seldom) warn(log *slog.Logger, msg string, args ...any) {
+	s.write(log, slog.LevelWarn, msg, args)
+}
+
+func (s *seldom) write(log *slog.Logger, level slog.Level, msg string, args []any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
@@ -93,7 +102,7 @@ func (s *seldom) info(log *slog.Logger, msg string, args ...any) {
 		args = append(args, "omitted", s.omitted)
 	}
 	s.last, s.omitted = now, 0
-	log.Info(msg, args...)
+	log.Log(context.Background(), level, msg, args...)
 }
 
 var notAllowed = wire.Response{

@@ -138,7 +138,11 @@ func (p *peer) peerLoop() {
 				return
 			}
 			p.noteDown(err)
-			backoff = min(max(2*backoff, 50*time.Millisecond), 500*time.Millisecond)
+			longest := 500 * time.Millisecond
+			if se, ok := errors.AsType[*pool.StatusError](err); ok && se.Status == 403 {
+				longest = 5 * time.Second // somebody has to do something first
+			}
+			backoff = min(max(2*backoff, 50*time.Millisecond), longest)
 			p.pause(backoff)
 			continue
 		}
@@ -193,7 +197,7 @@ func (p *peer) open() (*peerStream, error) {
 	ps.here.cancel = ps.cancel
 	ps.own.codecs = ps.prepare(p.cfg.Memory, ps.own.limits.Window)
 	_, err := p.client.Open(ctx, pool.Header{
-		Authority: p.end.host, Path: p.end.prefix + pathBatch, Fields: ps.own.fields(),
+		Authority: p.end.host, Path: p.end.prefix + pathBatch, Fields: append(ps.own.fields(), p.cfg.tokenFields()...),
 	}, ps)
 	if err != nil {
 		ps.unbatcher.release()

@@ -44,6 +44,12 @@ func (p *peer) awaitStream(ctx context.Context) (*peerStream, error) {
 			if err := p.client.Err(); err != nil {
 				return nil, err
 			}
+			p.mu.Lock()
+			err := p.err
+			p.mu.Unlock()
+			if err != nil { // the peer refuses
+				return nil, err
+			}
 			return nil, errors.New("no connection in time")
 		case <-ctx.Done():
 			return nil, ErrClosed
@@ -54,6 +60,7 @@ func (p *peer) awaitStream(ctx context.Context) (*peerStream, error) {
 // header is what opens a ready or bulk stream of this session.
 func (ps *peerStream) header(path string, fields ...pool.Field) pool.Header {
 	fields = append(fields, pool.Field{Name: "h2tp-session", Value: ps.session, Sensitive: true})
+	fields = append(fields, ps.p.cfg.tokenFields()...)
 	return pool.Header{Authority: ps.p.end.host, Path: ps.p.end.prefix + path, Fields: fields}
 }
 

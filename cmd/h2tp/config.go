@@ -34,10 +34,12 @@ type options struct {
 	drainTimeout        time.Duration
 	logFormat, logLevel string
 	trace               bool
+	tokenFile           string
 
 	// What the above come to.
 	listeners, destinations []endpoint
 	upstreamTLS             func() *tls.Config
+	token                   *sharedToken // nil without a file
 	log                     *slog.Logger
 }
 
@@ -116,6 +118,7 @@ func (o *options) settings() []*setting {
 		{name: "client-cert", arg: "FILE", value: text(&o.clientCert), needs: needsToTLS, usage: "PEM certificate shown to an https or h2tp destination that asks for one"},
 		{name: "client-key", arg: "FILE", value: text(&o.clientKey), needs: needsToTLS, usage: "PEM key of --client-cert"},
 		{name: "insecure-skip-verify", value: boolean(&o.insecureSkipVerify), needs: needsToTLS, usage: "take any certificate of an https or h2tp destination: whoever is on the way reads everything"},
+		{name: "token-file", arg: "FILE", value: text(&o.tokenFile), needs: needsHop, usage: "secret that fronts show and backs ask for, besides or in place of client certificates: a front shows the first line, a back takes any line, of 16 bytes at least each; it is read again when it changes, and on SIGHUP"},
 		{name: "compress", arg: "CODEC", value: choice(&o.compress, "zstd", "snappy", "flate", "none"), needs: needsHop, usage: "codec this end sends with on the hop: zstd, snappy, flate or none; it decodes all"},
 		{name: "batch-delay", arg: "DURATION", value: duration(&o.BatchDelay, 0, time.Second, false), needs: needsHop, usage: "how long a batch waits for more records once it has one; 0s sends as soon as those about to join have joined"},
 		{name: "conns", arg: "N", value: count(&o.Conns, 1, 64, false), needs: needsPeer, usage: "connections kept to each back"},
@@ -212,6 +215,12 @@ func (o *options) validate(list []*setting) error {
 	}
 	o.Memory = compress.NewMemory(o.codecMemory)
 	o.Windows = pool.NewWindows(o.windowMemory)
+	if o.tokenFile != "" {
+		if o.token, err = newToken(o.tokenFile, o.log); err != nil {
+			return fmt.Errorf("flag --token-file: %w", err)
+		}
+		o.Tokens = o.token.lines
+	}
 	return o.loadTLS()
 }
 

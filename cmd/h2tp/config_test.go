@@ -59,7 +59,7 @@ func TestHelpAndReadmeListEveryFlag(t *testing.T) {
 
 // A field without a flag could not be set by who runs the command.
 func TestEveryFieldOfTheProxyHasAFlag(t *testing.T) {
-	other := map[string]string{"TLS": "ca", "Memory": "codec-memory", "Windows": "window-memory", "Secrets": "secret-fields"}
+	other := map[string]string{"TLS": "ca", "Memory": "codec-memory", "Windows": "window-memory", "Secrets": "secret-fields", "Tokens": "token-file"}
 	capital := regexp.MustCompile("[A-Z][a-z]*")
 	for _, typ := range []reflect.Type{reflect.TypeFor[proxy.Limits](), reflect.TypeFor[proxy.Hop](), reflect.TypeFor[proxy.Entry]()} {
 		for field := range typ.Fields() {

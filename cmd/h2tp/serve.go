@@ -47,8 +47,8 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return orHelp(err, stdout, serveUsage, list)
 	}
 	log := o.log
-	if o.insecureSkipVerify {
-		log.Warn("INSECURE: --insecure-skip-verify is set, certificates of backs are not verified, whoever is on the way can read and change everything")
+	for _, w := range o.warnings() {
+		log.Warn("INSECURE: " + w)
 	}
 	if o.trace {
 		o.Trace = newTrace(log)
@@ -186,6 +186,7 @@ func (s *server) wait(ctx context.Context, sigc, hupc <-chan os.Signal, o *optio
 			return err
 		case <-hupc:
 			reload(o.live, s.log)
+			o.token.reload()
 		case sig := <-sigc:
 			why = sig.String()
 		case <-ctx.Done():

@@ -149,6 +149,9 @@ func (s *server) follow(ctx context.Context, o *options) {
 	for _, l := range o.live {
 		s.wg.Go(func() { l.Follow(ctx) })
 	}
+	if o.token != nil {
+		s.wg.Go(func() { o.token.follow(ctx) })
+	}
 	if o.acme != nil {
 		s.wg.Go(func() { o.acme.ObtainAll(ctx) })
 	}

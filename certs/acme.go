@@ -114,7 +114,8 @@ func NewACME(cfg ACMEConfig) (*ACME, error) {
 	transport.TLSClientConfig = &tls.Config{RootCAs: roots}
 	client := &acme.Client{
 		DirectoryURL: cfg.DirectoryURL, UserAgent: "h2tp",
-		HTTPClient: &http.Client{Transport: ending{transport, a.ctx}, Timeout: askTimeout},
+		HTTPClient:   &http.Client{Transport: ending{transport, a.ctx}, Timeout: askTimeout},
+		RetryBackoff: backoff,
 	}
 	a.cache = autocert.DirCache(cfg.CacheDir)
 	a.cool = coolDown{cache: a.cache}

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"os"
+	"strconv"
+	"time"
 )
 
 // makeCache makes the directory, or sees that others cannot write to it: who can, decides what is shown.
@@ -58,4 +61,29 @@ type endingBody struct {
 func (b endingBody) Close() error {
 	defer b.done()
 	return b.ReadCloser.Close()
+}
+
+const (
+	// leastBackoff and maxBackoff bound the wait before a request is repeated.
+	leastBackoff = 10 * time.Millisecond
+	maxBackoff   = 10 * time.Second
+)
+
+// backoff is how long a request that the authority did not take waits for its n-th repeat, from 1: as long as the
+// answer says, else twice as long each time, and longer by chance, lest many come back at once. Of the requests that
+// are called bad only those are repeated whose nonce was refused, which says nothing of the authority's load.
+func backoff(n int, _ *http.Request, resp *http.Response) time.Duration {
+	jitter := rand.N(time.Second)
+	after := resp.Header.Get("Retry-After")
+	if s, err := strconv.Atoi(after); err == nil && s >= 0 && s < 1<<30 {
+		return time.Duration(s)*time.Second + jitter
+	}
+	if t, err := http.ParseTime(after); err == nil {
+		return max(0, time.Until(t)) + jitter
+	}
+	least := time.Second + jitter
+	if resp.StatusCode == http.StatusBadRequest {
+		least = leastBackoff
+	}
+	return min(least<<min(max(0, n-1), 10), maxBackoff)
 }

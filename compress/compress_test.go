@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strconv"
 	"testing"
 )
 
@@ -76,11 +78,17 @@ func TestBlocksComeBackAtEveryWindow(t *testing.T) {
 }
 
 // TestContextLasts sends so many blocks through one context that whatever the libraries do at the end
-// of a window, a table or a buffer is done many times.
+// of a window, a table or a buffer is done many times. COMPRESS_BLOCKS sends more.
 func TestContextLasts(t *testing.T) {
-	n := 100_000
+	n := 20_000
 	if raceEnabled || testing.Short() {
 		n = 5000
+	}
+	if s := os.Getenv("COMPRESS_BLOCKS"); s != "" {
+		var err error
+		if n, err = strconv.Atoi(s); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, id := range contexts {
 		t.Run(id.String(), func(t *testing.T) {

@@ -102,6 +102,9 @@ func TestChangedByteIsNoticed(t *testing.T) {
 		harmless := 0
 		for i := range good[1] {
 			for bit := range 8 {
+				if raceEnabled && bit != i%8 {
+					continue
+				}
 				p.d.Reset()
 				if p.isWrong(good[0], blocks[0]) {
 					t.Fatalf("%v: good block is wrong", id)

@@ -78,6 +78,7 @@ type conn struct {
 	bulkLimit  int       // of their bytes in one write
 	bounder    bounder   // the socket, if it is one; immutable
 	gatherer   gatherer  // the same
+	records    *records  // below TLS; immutable
 	loans      []loan    // the payloads that belong into out
 	vector     [][]byte  // owned by who has set isWriting, as is the next
 	gathered   net.Buffers
@@ -113,7 +114,7 @@ func newConn(nc net.Conn, isClient bool, cfg *Common) *conn {
 		peerFrame: minPeerFrame, peerStreams: math.MaxUint32,
 		goAwayID: math.MaxUint32, bulkLimit: minBulk,
 	}
-	c.bounder, c.gatherer = bounderOf(nc), gathererOf(nc)
+	c.bounder, c.gatherer, c.records = bounderOf(nc), gathererOf(nc), recordsOf(nc)
 	c.henc = hpack.NewEncoder(&c.hbuf)
 	c.in = newFrameReader(c.br, cfg.MaxHeaderBytes)
 	c.fr = http2.NewFramer(io.Discard, c.in)
@@ -145,6 +146,7 @@ func handshake(ctx context.Context, nc net.Conn, isClient bool, cfg *Common) (ne
 	if cfg.Cleartext {
 		return nc, nil, nil
 	}
+	nc = &records{Conn: nc}
 	tc := tls.Server(nc, cfg.TLS)
 	if isClient {
 		tc = tls.Client(nc, cfg.TLS)

@@ -98,14 +98,11 @@ const (
 
 // bounderOf returns the socket below TLS, if it is a bounder; else nil.
 func bounderOf(nc net.Conn) bounder {
-	if b, ok := nc.(bounder); ok {
-		return b
+	if r := recordsOf(nc); r != nil {
+		nc = r.Conn
 	}
-	if tc, ok := nc.(interface{ NetConn() net.Conn }); ok {
-		b, _ := tc.NetConn().(bounder)
-		return b
-	}
-	return nil
+	b, _ := nc.(bounder)
+	return b
 }
 
 // boundQueueLocked bounds the socket's queue while both bulk and batches go through it.

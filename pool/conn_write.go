@@ -60,14 +60,7 @@ func (c *conn) writeOutLocked(self *Stream) {
 		c.boundQueueLocked(hasBulk)
 	}
 	c.mu.Unlock()
-	n, err := int64(0), error(nil)
-	if len(loans) > 0 {
-		n, err = c.writeGathered(p, loans)
-	} else {
-		var k int
-		k, err = c.nc.Write(p)
-		n = int64(k)
-	}
+	n, err := c.writeSocket(p, loans)
 	c.bytesOut.Add(n)
 	c.mu.Lock()
 	c.isWriting = false
@@ -93,6 +86,22 @@ func (c *conn) writeOutLocked(self *Stream) {
 	} else if c.leaving != nil {
 		c.leaveLocked()
 	}
+}
+
+// writeSocket writes out with the loans in their places. It is called by who has set
+// isWriting, without the lock.
+func (c *conn) writeSocket(out []byte, loans []loan) (int64, error) {
+	var n int
+	var err error
+	switch {
+	case len(loans) > 0:
+		return c.writeGathered(out, loans)
+	case c.records != nil:
+		n, err = c.records.writeThrough(c.nc, out)
+	default:
+		n, err = c.nc.Write(out)
+	}
+	return int64(n), err
 }
 
 // freeOutLocked gives back what a busier time made of the buffers.

@@ -34,8 +34,7 @@ type loan struct {
 	p  []byte
 }
 
-// writeGathered writes out with the loans in their places. It is called by who has
-// set isWriting, without the lock.
+// writeGathered is writeSocket with loans.
 func (c *conn) writeGathered(out []byte, loans []loan) (int64, error) {
 	v := c.vector[:0]
 	at := 0

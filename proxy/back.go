@@ -59,26 +59,20 @@ func NewBack(cfg Config) (*Back, error) {
 
 // newRouteTo makes a route with the destinations of a configuration.
 func newRouteTo(cfg *Config) (*route, error) {
-	r := newRoute(&cfg.Limits, cfg.Logger)
+	r := newRoute(cfg)
 	if cfg.Handler != nil {
 		r.dests = append(r.dests, newHandlerOut(r, cfg))
 	}
 	for _, to := range cfg.To {
-		end, err := parseEndpoint(to)
+		d, err := r.newDestination(cfg, to, false)
 		if err != nil {
 			r.close()
 			return nil, err
 		}
-		if end.isHop {
-			p, err := newPeer(r, cfg, end)
-			if err != nil {
-				r.close()
-				return nil, err
-			}
-			r.dests = append(r.dests, p)
-			continue
-		}
-		r.dests = append(r.dests, newUpstream(r, cfg, end))
+		r.dests = append(r.dests, d)
+	}
+	if len(r.dests) == 1 {
+		r.only = r.dests[0]
 	}
 	r.run()
 	return r, nil

@@ -283,7 +283,7 @@ func (hx *hopExchange) copyFields(req *wire.Request, via []byte, isBulk bool) bo
 
 func (hx *hopExchange) recycle() {
 	hx.bs.b.route.memory.free(&hx.held)
-	hx.bs, hx.sink, hx.route, hx.last = nil, nil, nil, nil
+	hx.bs, hx.sink, hx.route = nil, nil, nil
 	if cap(hx.buf) > keepBuffer {
 		hx.buf = nil
 	}

@@ -117,7 +117,7 @@ func (f *Front) do(req *fasthttp.Request, resp *fasthttp.Response, timeout time.
 }
 
 func (c *call) put() {
-	c.f, c.resp, c.sink, c.route, c.last = nil, nil, nil, nil, nil
+	c.f, c.resp, c.sink, c.route = nil, nil, nil, nil
 	c.fields = clearFields(c.fields)
 	c.req = wire.Request{}
 	c.edit.scratch = c.edit.scratch[:0]

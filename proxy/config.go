@@ -208,11 +208,12 @@ func (h *Hop) complete() error {
 type Config struct {
 	Limits
 	Hop
+	Balance
 	Entry
 	// To names the destinations: http://host:port, https://host:port or
 	// unix:///path for an upstream, h2tp://host:port[/prefix] for a peer over TLS,
-	// h2tpc://host:port[/prefix] for one in the clear. The least loaded one that
-	// works is used.
+	// h2tpc://host:port[/prefix] for one in the clear. ;weight=N and ;tier=N may follow:
+	// of the lowest tier with healthy members one is chosen, as Balance says.
 	To []string
 	// UpstreamTLS is asked at each dial for the configuration of connections to
 	// https:// upstreams; the ServerName is set to the upstream's host when empty. If
@@ -239,6 +240,9 @@ func (c Config) withDefaults() (Config, error) {
 		return c, err
 	}
 	if err := c.Hop.complete(); err != nil {
+		return c, err
+	}
+	if err := c.Balance.complete(); err != nil {
 		return c, err
 	}
 	c.Entry.complete()

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/h2tp/h2tp/proxy/internal/balance"
 	"github.com/h2tp/h2tp/proxy/internal/wire"
 )
 
@@ -34,10 +35,10 @@ type exchange struct {
 	isTouched   bool          // its src has been read from
 	isSafe      bool          // may be sent again though it may have been started
 	attempts    int           // deliveries, the running one included
-	last        destination   // where it was delivered last
 	began       time.Duration // on the route's clock
 	deadline    time.Duration // on the route's clock
 	queued      time.Duration // when it began to wait for a peer
+	chosen
 }
 
 // sink is the accepting half's side of an exchange. Its methods are called by the
@@ -70,8 +71,9 @@ type station struct {
 func (ex *exchange) reset() {
 	ex.at.Store(nil)
 	ex.isCancelled.Store(false)
-	ex.attempts, ex.last, ex.mayWait, ex.src = 0, nil, false, nil
+	ex.attempts, ex.mayWait, ex.src = 0, false, nil
 	ex.isBulk, ex.isTouched = false, false
+	ex.member = nil
 }
 
 // interim passes on a response below 200. The client has seen something of this
@@ -85,6 +87,10 @@ func (ex *exchange) interim(resp *wire.Response) {
 // table and does not touch it again.
 func (ex *exchange) finish(resp *wire.Response) {
 	ex.route.left()
+	if ex.member != nil {
+		ex.noteHead(resp.Status)
+		ex.letGo()
+	}
 	ex.sink.respond(ex, resp)
 }
 
@@ -94,18 +100,22 @@ func (ex *exchange) finish(resp *wire.Response) {
 func (ex *exchange) stream(resp *wire.Response) bodyWriter {
 	r := ex.route
 	isTunnel := resp.Status == 101
-	w := ex.sink.stream(ex, resp)
-	if w == nil {
-		r.left()
+	m := ex.member
+	ex.noteHead(resp.Status)
+	ex.member = nil // ex may be used again before the body is over
+	c := &countedBody{r: r, member: m, isTunnel: isTunnel}
+	if c.bodyWriter = ex.sink.stream(ex, resp); c.bodyWriter == nil {
+		c.left()
 		return nil
 	}
-	return &countedBody{bodyWriter: w, r: r, isTunnel: isTunnel}
+	return c
 }
 
 // countedBody keeps an exchange in flight until its body is written.
 type countedBody struct {
 	bodyWriter
 	r        *route
+	member   *balance.Member // that it is on; may be nil
 	total    int64
 	isTunnel bool // an Upgrade's: no body
 }
@@ -118,13 +128,20 @@ func (c *countedBody) write(p []byte) error {
 	return c.bodyWriter.write(p)
 }
 
-func (c *countedBody) end(trailers []wire.Field) error {
+func (c *countedBody) left() {
 	c.r.left()
+	if c.member != nil {
+		c.member.Drop()
+	}
+}
+
+func (c *countedBody) end(trailers []wire.Field) error {
+	c.left()
 	return c.bodyWriter.end(trailers)
 }
 
 func (c *countedBody) abort(err error) {
-	c.r.left()
+	c.left()
 	c.bodyWriter.abort(err)
 }
 
@@ -135,6 +152,7 @@ func (ex *exchange) fail(f failure) {
 		ex.drop()
 		return
 	}
+	ex.noteFailed(f)
 	if ex.route.repeat(ex, f) {
 		return
 	}
@@ -145,6 +163,7 @@ func (ex *exchange) fail(f failure) {
 // drop lets go of an exchange that was cancelled before or while it was delivered.
 func (ex *exchange) drop() {
 	ex.route.left()
+	ex.letGo()
 	ex.sink.dropped(ex)
 }
 
@@ -162,5 +181,6 @@ func (ex *exchange) cancel() bool {
 		return false
 	}
 	ex.route.left()
+	ex.letGo()
 	return true
 }

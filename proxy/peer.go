@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/h2tp/h2tp/pool"
+	"github.com/h2tp/h2tp/proxy/internal/balance"
 	"github.com/h2tp/h2tp/proxy/internal/wire"
 )
 
@@ -30,6 +31,7 @@ type peer struct {
 	here   station
 
 	inflight atomic.Int64
+	member   *balance.Member // immutable
 
 	mu         sync.Mutex // guards all below
 	stream     *peerStream
@@ -68,7 +70,6 @@ func newPeer(r *route, cfg *Config, end endpoint) (*peer, error) {
 		return nil, err
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
-	p.wg.Go(p.peerLoop)
 	return p, nil
 }
 
@@ -218,7 +219,7 @@ func (p *peer) use(ps *peerStream) {
 	p.wg.Go(ps.readyLoop)
 	p.mu.Lock()
 	before := p.stream
-	p.stream = ps
+	p.setStreamLocked(ps)
 	close(p.upc)
 	p.upc = make(chan struct{})
 	if before != nil {
@@ -251,11 +252,18 @@ func (p *peer) use(ps *peerStream) {
 	}
 }
 
+// setStreamLocked also tells the group, whose lock is a leaf: what it is told last
+// is so.
+func (p *peer) setStreamLocked(ps *peerStream) {
+	p.stream = ps
+	p.route.group.Reach(p.route.now(), p.member, ps != nil)
+}
+
 // forget forgets a stream that is over.
 func (p *peer) forget(ps *peerStream) {
 	p.mu.Lock()
 	if p.stream == ps {
-		p.stream = nil
+		p.setStreamLocked(nil)
 	}
 	delete(p.old, ps)
 	p.mu.Unlock()

@@ -262,7 +262,7 @@ func (p *peer) retire(ps *peerStream) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.stream == ps {
-		p.stream = nil
+		p.setStreamLocked(nil)
 	}
 	p.old[ps] = struct{}{}
 }

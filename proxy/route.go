@@ -3,12 +3,14 @@ package proxy
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/h2tp/h2tp/proxy/internal/balance"
 	"github.com/h2tp/h2tp/proxy/internal/wire"
 )
 
@@ -41,10 +43,15 @@ type destination interface {
 // flight, the choice of a destination, repeats and time stand here, once.
 type route struct {
 	// Immutable.
-	cfg   *Limits
-	log   *slog.Logger
-	dests []destination
-	start time.Time
+	cfg     *Limits
+	log     *slog.Logger
+	dests   []destination
+	only    destination // the one, when there are no others
+	group   *balance.Group
+	retries *balance.Retries
+	key     *hashKey // with the policy hash
+	isBold  bool     // PUT and DELETE are repeated
+	start   time.Time
 
 	via []byte // this process's name in Via, random
 
@@ -57,11 +64,12 @@ type route struct {
 	wg    sync.WaitGroup
 }
 
-func newRoute(cfg *Limits, log *slog.Logger) *route {
+func newRoute(cfg *Config) *route {
 	var name [5]byte
 	rand.Read(name[:])
 	return &route{
-		cfg: cfg, log: log, start: time.Now(), donec: make(chan struct{}),
+		cfg: &cfg.Limits, log: cfg.Logger, start: time.Now(), donec: make(chan struct{}),
+		group: balance.NewGroup(cfg.Balance.config()), retries: cfg.retries(), key: cfg.key(), isBold: cfg.RepeatIdempotent,
 		via:    fmt.Appendf(nil, "h2tp-%x", name),
 		memory: budget{limit: int64(cfg.BodyMemory)},
 	}
@@ -80,7 +88,7 @@ const noDeadline time.Duration = 1<<63 - 1
 // may be called before deliver returns.
 func (r *route) deliver(ex *exchange) {
 	if r.admit(ex) {
-		r.send(ex, r.pick(nil))
+		r.begin(ex)
 	}
 }
 
@@ -90,9 +98,22 @@ func (r *route) carry(ex *exchange) {
 	if r.admit(ex) {
 		ex.mayWait = true
 		ex.isBulk = true
-		r.send(ex, r.pick(nil))
+		r.begin(ex)
 	}
 }
+
+// begin makes the first attempt.
+func (r *route) begin(ex *exchange) {
+	d, _ := r.pick(ex)
+	if d == nil {
+		r.left()
+		ex.sink.fail(ex, failure{code: wire.CodeUnreachable, isNotStarted: true, err: errNowhere})
+		return
+	}
+	r.send(ex, d)
+}
+
+var errNowhere = errors.New("no destination")
 
 // admit counts ex in, or refuses it.
 func (r *route) admit(ex *exchange) bool {
@@ -105,7 +126,7 @@ func (r *route) admit(ex *exchange) bool {
 	if left := ex.req.TimeLeft; left > 0 {
 		ex.deadline = min(ex.deadline, ex.began+left)
 	}
-	ex.isSafe = ex.req.BodyKind == wire.BodyNone && isSafeMethod(ex.req.Method)
+	ex.isSafe = r.isRepeatable(&ex.req)
 	if r.refuseMethod(ex) {
 		return false
 	}
@@ -121,7 +142,6 @@ func (r *route) admit(ex *exchange) bool {
 
 func (r *route) send(ex *exchange, d destination) {
 	ex.attempts++
-	ex.last = d
 	if ex.isBulk {
 		d.carry(ex)
 	} else {
@@ -155,17 +175,21 @@ func (r *route) repeat(ex *exchange, f failure) bool {
 	case ex.isTouched: // part of the body is gone
 		return false
 	case f.isNotStarted:
-		if len(r.dests) == 1 && !ex.last.isUp(r.now()) && f.code != wire.CodeDraining {
+		if r.only != nil && !r.only.isUp(r.now()) && f.code != wire.CodeDraining {
 			return false
 		}
-	case ex.isSafe && isLost && !f.isPeers && ex.attempts < 2:
+	case ex.isSafe && isLost && ex.attempts < 2:
 	default:
 		return false
 	}
-	d := r.pick(ex.last)
+	d, isAgain := r.pick(ex)
 	// A peer that could not reach its own destination has waited and repeated
 	// already; a queue that is full is full.
-	if d == ex.last && (f.code == wire.CodeOverload || f.isPeers && f.code != wire.CodeDraining) {
+	isVain := d == nil || isAgain && (f.code == wire.CodeOverload || f.isPeers && f.code != wire.CodeDraining)
+	// What a destination never saw, or is to leave for another, is no load to it.
+	isFree := f.code == wire.CodeDraining || f.isNotStarted && !f.isPeers && f.code != wire.CodeOverload
+	if isVain || !isFree && !r.retries.Take() {
+		ex.letGo()
 		return false
 	}
 	r.stats.repeats.Add(1)
@@ -176,38 +200,21 @@ func (r *route) repeat(ex *exchange, f failure) bool {
 	return true
 }
 
-// pick returns the least loaded destination that is up, not that one if there is
-// another; when none is up, the least loaded of all.
-func (r *route) pick(not destination) destination {
-	if len(r.dests) == 1 {
-		return r.dests[0]
-	}
-	now := r.now()
-	var best destination
-	bestRank, bestLoad := -1, 0
-	offset := int(r.stats.exchanges.Load()) // ties go round
-	for i := range r.dests {
-		d := r.dests[(i+offset)%len(r.dests)]
-		rank := 0
-		if d.isUp(now) {
-			rank += 2
-		}
-		if d != not {
-			rank++
-		}
-		if n := d.load(); rank > bestRank || rank == bestRank && n < bestLoad {
-			best, bestRank, bestLoad = d, rank, n
-		}
-	}
-	return best
-}
-
 func isSafeMethod(m []byte) bool {
 	switch string(m) {
 	case "GET", "HEAD", "OPTIONS":
 		return true
 	}
 	return false
+}
+
+// isRepeatable reports whether a request may be sent again though it may have
+// been started.
+func (r *route) isRepeatable(req *wire.Request) bool {
+	if isSafeMethod(req.Method) {
+		return req.BodyKind == wire.BodyNone
+	}
+	return r.isBold && req.BodyKind != wire.BodyFollows && (string(req.Method) == "PUT" || string(req.Method) == "DELETE")
 }
 
 func (r *route) sweepLoop() {
@@ -220,6 +227,8 @@ func (r *route) sweepLoop() {
 			return
 		}
 		now := r.now()
+		r.group.Sweep(now)
+		r.retries.Tick(now, r.stats.exchanges.Load())
 		for _, d := range r.dests {
 			d.sweep(now)
 		}

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/h2tp/h2tp/proxy/internal/balance"
 	"github.com/h2tp/h2tp/proxy/internal/http1"
 	"github.com/h2tp/h2tp/proxy/internal/wire"
 )
@@ -29,6 +30,8 @@ type upstream struct {
 	wg    sync.WaitGroup
 	ctx   context.Context // of dials; ends at close
 	stop  context.CancelFunc
+
+	member *balance.Member // immutable
 
 	inflight  atomic.Int64
 	downUntil atomic.Int64 // on the route's clock
@@ -223,8 +226,8 @@ func (u *upstream) takeLocked(match func(*exchange) bool) (batched []*exchange) 
 // noteDown remembers that a dial failed.
 func (u *upstream) noteDown(err error) {
 	now := u.route.now()
-	before := u.downUntil.Swap(int64(now + downFor))
-	if time.Duration(before) < now {
+	u.downUntil.Store(int64(now + downFor))
+	if u.route.group.Refused(now, u.member) {
 		u.cfg.Logger.Warn("upstream is down", "upstream", u.end.url, "err", err)
 	}
 }

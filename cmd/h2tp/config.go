@@ -21,6 +21,7 @@ import (
 type options struct {
 	proxy.Limits
 	proxy.Hop
+	proxy.Balance
 	proxy.Entry
 	tlsOptions
 
@@ -67,6 +68,7 @@ const (
 	needsPeer            // a --to URL that is h2tp or h2tpc
 	needsToTLS           // a --to URL that is https or h2tp
 	needsUpstream        // a --to URL that is http, https or unix
+	needsSeveral         // more than one --to URL
 )
 
 // The setting is a flag.Value.
@@ -89,6 +91,9 @@ func (o *options) settings() []*setting {
 		Hop: proxy.Hop{
 			Conns: 1, PingPeriod: 5 * time.Second, PingTimeout: 5 * time.Second, StreamMaxAge: 30 * time.Minute, MinReady: 4, MaxReady: 64,
 		},
+		Balance: proxy.Balance{
+			Policy: "least", SlowStart: 5 * time.Second, EjectAfter: 5, EjectPercent: 50, EjectTime: time.Second, MaxEjected: 50, PanicBelow: 30, RetryPercent: 20, RetryMin: 10,
+		},
 		unixMode: 0o660, tlsOptions: tlsOptions{acmeNewNames: 10}, compress: "zstd", codecMemory: 256 << 20, windowMemory: 64 << 20, drainTimeout: 10 * time.Second, logFormat: "text", logLevel: "info",
 	}
 	const ms, many = time.Millisecond, 1 << 30
@@ -96,7 +101,7 @@ func (o *options) settings() []*setting {
 		{name: "listen", arg: "URL[,URL...]", value: list(&o.listen, o.addListener),
 			usage: "where to accept: http://HOST:PORT, https://HOST:PORT or unix:///PATH for clients; h2tp://HOST:PORT[/PREFIX] for fronts, over TLS; h2tpc://HOST:PORT[/PREFIX] for fronts, in the clear; an empty HOST is every address, 0.0.0.0 every IPv4 and [::] every IPv6 one"},
 		{name: "to", arg: "URL[,URL...]", value: list(&o.to, o.addDestination),
-			usage: "where exchanges go: http://HOST:PORT, https://HOST:PORT and unix:///PATH are an upstream, h2tp:// and h2tpc:// are a back; of several that work, the least loaded is used"},
+			usage: "where exchanges go: http://HOST:PORT, https://HOST:PORT and unix:///PATH are an upstream, h2tp:// and h2tpc:// are a back; ;weight=N (1 to 1000) and ;tier=N (0 to 9, the lowest first) may follow, and a semicolon of the URL's own is %3B"},
 		{name: "allow", arg: "CIDR[,CIDR...]", value: prefixes(&o.Allow), needs: needsListenTCP, usage: "the only addresses or networks, IPv4 or IPv6, that may connect to the --listen URLs; others' connections are closed before a byte is read; unix sockets go by --unix-mode"},
 		{name: "deny", arg: "CIDR[,CIDR...]", value: prefixes(&o.Deny), needs: needsListenTCP, usage: "addresses or networks that may not, also of those that --allow has"},
 		{name: "get-only", value: boolean(&o.GetOnly), usage: "answer 405 to every method but GET and HEAD"},
@@ -139,6 +144,17 @@ func (o *options) settings() []*setting {
 		{name: "max-conns", arg: "N", value: count(&o.MaxConns, 1, many, true), needs: needsFront, usage: "connections of clients; one more is closed; off is no bound"},
 		{name: "max-conns-per-addr", arg: "N", value: count(&o.MaxConnsPerAddr, 1, many, true), needs: needsFront, usage: "connections of clients of one IPv4 address or one /64 of IPv6; one more is closed; off is no bound"},
 		{name: "max-upstream-conns", arg: "N", value: count(&o.MaxUpstreamConns, 1, many, false), needs: needsUpstream, usage: "connections to each upstream; more exchanges wait for one"},
+		{name: "policy", arg: "POLICY", value: choice(&o.Policy, "least", "round-robin", "latency", "hash"), needs: needsSeveral, usage: "how one of several destinations of a tier is chosen: least takes turns by weight, but not to one with clearly more in flight; round-robin takes turns by weight; latency prefers what answers sooner; hash keeps to one for each value of --hash-by, up to 1.25 times its share"},
+		{name: "hash-by", arg: "WHAT", value: text(&o.HashBy), needs: needsSeveral, usage: "field:NAME, cookie:NAME or target; requests without it go as by least; only with --policy hash"},
+		{name: "slow-start", arg: "DURATION", value: duration(&o.SlowStart, 100*ms, time.Hour, true), needs: needsSeveral, usage: "how long the share of a destination that is back, or new, grows from a tenth to the whole; off gives it the whole at once"},
+		{name: "eject-after", arg: "N", value: count(&o.EjectAfter, 1, 1000, true), needs: needsSeveral, usage: "exchanges in a row that fail (connection lost, timeout, 502, 503 or 504 of an upstream) before a destination is left out; off is any number"},
+		{name: "eject-percent", arg: "N", value: count(&o.EjectPercent, 1, 100, true), needs: needsSeveral, usage: "failures, of 20 exchanges at least within 10s, that do the same; off is any"},
+		{name: "eject-time", arg: "DURATION", value: duration(&o.EjectTime, 100*ms, time.Hour, false), needs: needsSeveral, usage: "how long it is left out; twice as long each time, up to 64 times"},
+		{name: "max-ejected", arg: "N", value: count(&o.MaxEjected, 1, 100, true), needs: needsSeveral, usage: "percentage of the destinations that may be left out so; off is none"},
+		{name: "panic-below", arg: "N", value: count(&o.PanicBelow, 1, 100, true), needs: needsSeveral, usage: "percentage of healthy destinations of a tier below which those left out are used too, when no other tier is to be had; off is none"},
+		{name: "retry-percent", arg: "N", value: count(&o.RetryPercent, 1, 100, true), usage: "exchanges of the last 10s that may be repeated; what reached no destination is not counted; off is no bound"},
+		{name: "retry-min", arg: "N", value: count(&o.RetryMin, 1, 1000000, false), usage: "repeats a second besides"},
+		{name: "repeat-idempotent", value: boolean(&o.RepeatIdempotent), usage: "repeat PUT and DELETE, too, once when a connection was lost before a response, as GET, HEAD and OPTIONS without a body are"},
 		{name: "timeout", arg: "DURATION", value: duration(&o.Timeout, 100*ms, longest, true), usage: "from the whole request to the whole response: 504 beyond, to within 100ms; off is no bound"},
 		{name: "connect-timeout", arg: "DURATION", value: duration(&o.ConnectTimeout, ms, longest, false), usage: "one dial"},
 		{name: "queue-timeout", arg: "DURATION", value: duration(&o.QueueTimeout, ms, longest, false), needs: needsPeer, usage: "how long an exchange waits while there is no connection to a back: 502 beyond, to within 100ms"},
@@ -206,6 +222,9 @@ func (o *options) validate(list []*setting) error {
 			return fmt.Errorf("flag --%s has no effect: %s", s.name, why)
 		}
 	}
+	if (o.Policy == "hash") != (o.HashBy != "") {
+		return errors.New("flags --policy hash and --hash-by need each other")
+	}
 	if err := o.checkTLS(); err != nil {
 		return err
 	}
@@ -249,6 +268,8 @@ func (o *options) lacks(n need) string {
 		ok, why = find(o.destinations, "h2tp", "h2tpc"), "no --to URL has scheme h2tp or h2tpc"
 	case needsToTLS:
 		ok, why = find(o.destinations, "h2tp", "https"), "no --to URL has scheme https or h2tp"
+	case needsSeveral:
+		ok, why = len(o.destinations) > 1, "there is one --to URL"
 	case needsUpstream:
 		ok, why = find(o.destinations, "http", "https", "unix"), "no --to URL has scheme http, https or unix"
 	}
@@ -275,7 +296,8 @@ func (o *options) addListener(s string) error {
 
 // addDestination checks one URL of --to.
 func (o *options) addDestination(s string) error {
-	e, err := parseEndpoint(s)
+	url, _, _ := strings.Cut(s, ";")
+	e, err := parseEndpoint(url)
 	switch {
 	case err != nil:
 		return err
@@ -283,6 +305,9 @@ func (o *options) addDestination(s string) error {
 		return fmt.Errorf("%q has no host", s)
 	case e.port == "0":
 		return fmt.Errorf("%q has port 0", s)
+	}
+	if err := proxy.CheckTo(s); err != nil {
+		return err
 	}
 	o.destinations = append(o.destinations, e)
 	return nil

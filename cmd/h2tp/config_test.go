@@ -61,7 +61,7 @@ func TestHelpAndReadmeListEveryFlag(t *testing.T) {
 func TestEveryFieldOfTheProxyHasAFlag(t *testing.T) {
 	other := map[string]string{"TLS": "ca", "Memory": "codec-memory", "Windows": "window-memory", "Secrets": "secret-fields", "Tokens": "token-file"}
 	capital := regexp.MustCompile("[A-Z][a-z]*")
-	for _, typ := range []reflect.Type{reflect.TypeFor[proxy.Limits](), reflect.TypeFor[proxy.Hop](), reflect.TypeFor[proxy.Entry]()} {
+	for _, typ := range []reflect.Type{reflect.TypeFor[proxy.Limits](), reflect.TypeFor[proxy.Hop](), reflect.TypeFor[proxy.Balance](), reflect.TypeFor[proxy.Entry]()} {
 		for field := range typ.Fields() {
 			name := other[field.Name]
 			if name == "" {
@@ -97,7 +97,7 @@ func TestProxyTakesTheBoundsOfFlags(t *testing.T) {
 					}
 				}
 			}
-			b, err := proxy.NewBack(proxy.Config{Limits: o.Limits, Hop: o.Hop, Cleartext: true, Handler: func(*fasthttp.RequestCtx) {}})
+			b, err := proxy.NewBack(proxy.Config{Limits: o.Limits, Hop: o.Hop, Balance: o.Balance, Cleartext: true, Handler: func(*fasthttp.RequestCtx) {}})
 			if err != nil {
 				t.Errorf("--%s %s: %v", s.name, v, err)
 				continue

@@ -149,7 +149,7 @@ func (s *server) start(ctx context.Context, o *options) error {
 }
 
 func (o *options) newEnd(k kind, log *slog.Logger) (end, error) {
-	cfg := proxy.Config{Limits: o.Limits, Hop: o.Hop, Entry: o.Entry, To: o.to, UpstreamTLS: o.upstreamTLS, Prefix: k.prefix, Logger: log}
+	cfg := proxy.Config{Limits: o.Limits, Hop: o.Hop, Balance: o.Balance, Entry: o.Entry, To: o.to, UpstreamTLS: o.upstreamTLS, Prefix: k.prefix, Logger: log}
 	switch k.scheme {
 	case "http":
 		return proxy.NewFront(cfg)

@@ -1,0 +1,255 @@
+package proxy
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/h2tp/h2tp/proxy/internal/balance"
+	"github.com/h2tp/h2tp/proxy/internal/wire"
+)
+
+// Balance says how one of several destinations is chosen, when one is left out,
+// and what is repeated.
+type Balance struct {
+	// Policy is how a destination is chosen. least takes turns by weight and passes
+	// over one that has clearly more in flight than another; round-robin takes turns
+	// by weight; latency prefers what answers sooner; hash keeps to one destination for
+	// one value of HashBy, up to 1.25 times its share. If empty, least is used.
+	Policy string
+	// HashBy is what hash goes by: field:NAME, cookie:NAME or target. A request
+	// without it goes as by least.
+	HashBy string
+	// SlowStart is how long the share of a destination that is new, or that is back,
+	// grows from a tenth to the whole. If zero, 5 s is used. If negative, it has the whole at once.
+	SlowStart time.Duration
+	// EjectAfter is how many exchanges in a row may fail before a destination is left
+	// out. If zero, 5 is used. If negative, any number.
+	EjectAfter int
+	// EjectPercent of failures, of 20 exchanges at least within 10 s, does the same. If
+	// zero, 50 is used. If negative, none does.
+	EjectPercent int
+	// EjectTime is how long it is left out, doubled each time up to 64 times. If
+	// zero, 1 s is used.
+	EjectTime time.Duration
+	// MaxEjected is the percentage of destinations that may be left out so. If zero, 50 is
+	// used. If negative, none is.
+	MaxEjected int
+	// PanicBelow is the percentage of healthy destinations of a tier below which those
+	// left out are used too, when no other tier is to be had. If zero, 30 is used. If
+	// negative, they are only when none is healthy.
+	PanicBelow int
+	// RetryPercent of the exchanges of the last 10 s may be repeated, and RetryMin a
+	// second besides; what no destination saw is not counted. If zero, 20 and 10 are
+	// used. If RetryPercent is negative, there is no bound.
+	RetryPercent, RetryMin int
+	// RepeatIdempotent repeats PUT and DELETE, too, as GET, HEAD and OPTIONS are:
+	// once, when a connection was lost before a response.
+	RepeatIdempotent bool
+}
+
+func (b *Balance) complete() error {
+	if b.Policy == "" {
+		b.Policy = balance.Least.String()
+	}
+	def(&b.SlowStart, 5*time.Second)
+	def(&b.EjectAfter, 5)
+	def(&b.EjectPercent, 50)
+	def(&b.EjectTime, time.Second)
+	def(&b.MaxEjected, 50)
+	def(&b.PanicBelow, 30)
+	def(&b.RetryPercent, 20)
+	def(&b.RetryMin, 10)
+	policy, err := balance.ParsePolicy(b.Policy)
+	kind, name, _ := strings.Cut(b.HashBy, ":")
+	isKey := b.HashBy == "target" || (kind == "field" || kind == "cookie") && name != ""
+	switch {
+	case err != nil:
+		return fmt.Errorf("proxy: Policy: %w", err)
+	case b.HashBy != "" && !isKey:
+		return fmt.Errorf("proxy: HashBy is %q; want field:NAME, cookie:NAME or target", b.HashBy)
+	case (policy == balance.Hash) != isKey:
+		return fmt.Errorf("proxy: Policy is %s and HashBy %q; hash needs it, and no other has a use for it", policy, b.HashBy)
+	case max(b.EjectPercent, b.MaxEjected, b.PanicBelow, b.RetryPercent) > 100:
+		return fmt.Errorf("proxy: more than 100 percent")
+	case b.EjectTime < 0 || b.EjectTime > time.Hour:
+		return fmt.Errorf("proxy: EjectTime is %v; want up to 1h", b.EjectTime)
+	}
+	return nil
+}
+
+// config is what package balance needs of it.
+func (b *Balance) config() balance.Config {
+	policy, _ := balance.ParsePolicy(b.Policy) // complete has
+	share := func(percent int) float64 { return float64(max(percent, 0)) / 100 }
+	return balance.Config{
+		Policy: policy, SlowStart: b.SlowStart, EjectAfter: max(b.EjectAfter, 0), EjectShare: share(b.EjectPercent),
+		EjectTime: b.EjectTime, MaxEjected: share(b.MaxEjected), PanicBelow: share(b.PanicBelow),
+	}
+}
+
+// retries is the budget of repeats.
+func (b *Balance) retries() *balance.Retries {
+	return balance.NewRetries(float64(b.RetryPercent)/100, b.RetryMin)
+}
+
+// hashKey finds what an exchange is hashed by.
+type hashKey struct {
+	isTarget bool
+	isCookie bool
+	name     string // of the field in lower case, or of the cookie
+}
+
+func (b *Balance) key() *hashKey {
+	kind, name, _ := strings.Cut(b.HashBy, ":")
+	switch kind {
+	case "target":
+		return &hashKey{isTarget: true}
+	case "cookie":
+		return &hashKey{isCookie: true, name: name}
+	case "field":
+		return &hashKey{name: strings.ToLower(name)}
+	}
+	return nil
+}
+
+// of returns the key of a request, 0 for one without.
+func (k *hashKey) of(req *wire.Request) uint64 {
+	switch {
+	case k.isTarget:
+		return balance.KeyOf(req.Target)
+	case !k.isCookie:
+		if v := fieldValue(req.Fields, k.name); len(v) > 0 {
+			return balance.KeyOf(v)
+		}
+		return 0
+	}
+	for i := range req.Fields {
+		if !isName(req.Fields[i].Name, "cookie") {
+			continue
+		}
+		for rest := req.Fields[i].Value; len(rest) > 0; {
+			var pair []byte
+			pair, rest, _ = bytes.Cut(rest, []byte(";"))
+			name, v, ok := bytes.Cut(bytes.TrimLeft(pair, " "), []byte("="))
+			if ok && string(name) == k.name && len(v) > 0 {
+				return balance.KeyOf(v)
+			}
+		}
+	}
+	return 0
+}
+
+// newDestination makes one of --to, and a member of the group of it.
+func (r *route) newDestination(cfg *Config, to string, isNewcomer bool) (destination, error) {
+	d, err := balance.ParseDestination(to)
+	if err != nil {
+		return nil, fmt.Errorf("destination %w", err)
+	}
+	end, err := parseEndpoint(d.URL)
+	if err != nil {
+		return nil, err
+	}
+	if !end.isHop {
+		u := newUpstream(r, cfg, end)
+		u.member = r.group.NewMember(d, u)
+		r.group.Add(r.now(), u.member, true, isNewcomer)
+		return u, nil
+	}
+	p, err := newPeer(r, cfg, end)
+	if err != nil {
+		return nil, err
+	}
+	p.member = r.group.NewMember(d, p)
+	r.group.Add(r.now(), p.member, false, isNewcomer)
+	p.wg.Go(p.peerLoop)
+	return p, nil
+}
+
+// CheckTo checks one of Config.To.
+func CheckTo(to string) error {
+	d, err := balance.ParseDestination(to)
+	if err == nil {
+		_, err = parseEndpoint(d.URL)
+	}
+	return err
+}
+
+// chosen is one of several destinations that an exchange went to.
+type chosen struct {
+	member *balance.Member
+	sent   time.Duration
+	tried  [maxAttempts]*balance.Member // one of each attempt
+}
+
+// pick chooses a destination for the next attempt, one that was tried only when
+// no other is in use; isAgain says that it is such a one, and nil that there is none.
+func (r *route) pick(ex *exchange) (d destination, isAgain bool) {
+	if r.only != nil {
+		return r.only, ex.attempts > 0
+	}
+	now, key := ex.began, uint64(0)
+	if r.key != nil {
+		key = r.key.of(&ex.req)
+	}
+	tried := ex.tried[:ex.attempts]
+	if ex.attempts > 0 {
+		now = r.now()
+	}
+	m := r.group.Pick(now, key, tried)
+	if m == nil {
+		ex.member = nil
+		return nil, false
+	}
+	m.Begin()
+	ex.member, ex.sent = m, now
+	ex.tried[ex.attempts] = m
+	return m.Value.(destination), slices.Contains(tried, m)
+}
+
+// noteFailed tells the group how an attempt ended without a response. What says
+// nothing of the destination, or what its half has told already, does not count.
+func (ex *exchange) noteFailed(f failure) {
+	m := ex.member
+	if m == nil {
+		return
+	}
+	ex.member = nil
+	now := ex.route.now()
+	switch f.code {
+	case wire.CodeUpstream, wire.CodeTimeout:
+		m.Done(now, now-ex.sent, true)
+	case wire.CodeUnreachable:
+		if f.isPeers {
+			m.Done(now, now-ex.sent, true)
+			return
+		}
+		m.Drop()
+	default:
+		m.Drop()
+	}
+}
+
+// noteHead tells the group of a response's head: 502, 503 and 504 count as
+// failures of an upstream. A back says itself what it failed at.
+func (ex *exchange) noteHead(status int) {
+	if m := ex.member; m != nil {
+		now := ex.route.now()
+		isFailed := status >= 502 && status <= 504
+		if isFailed {
+			_, isPeer := m.Value.(*peer)
+			isFailed = !isPeer
+		}
+		m.Note(now, now-ex.sent, isFailed)
+	}
+}
+
+// letGo says that a member does not have the exchange any more.
+func (ex *exchange) letGo() {
+	if m := ex.member; m != nil {
+		m.Drop()
+		ex.member = nil
+	}
+}

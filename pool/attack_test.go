@@ -235,7 +235,7 @@ var clientFloods = []struct {
 	}},
 	{"interim responses of some size", 3, func(p *flooder, i int) error {
 		return p.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, EndHeaders: true,
-			BlockFragment: p.block(":status", "103", "link", string(bytes.Repeat([]byte(fmt.Sprint(i%7)), 3500)))})
+			BlockFragment: p.block(":status", "103", "link", string(bytes.Repeat(fmt.Append(nil, i%7), 3500)))})
 	}},
 	{"PING", 1, func(p *flooder, i int) error { return p.fr.WritePing(false, [8]byte{}) }},
 	{"SETTINGS", 1, func(p *flooder, i int) error { return p.fr.WriteSettings() }},

@@ -154,7 +154,7 @@ func ours() string {
 	buf := make([]byte, 1<<20)
 	buf = buf[:runtime.Stack(buf, true)]
 	var left []string
-	for _, stack := range strings.Split(string(buf), "\n\n") {
+	for stack := range strings.SplitSeq(string(buf), "\n\n") {
 		if strings.Contains(stack, "/pool.(*") && !strings.Contains(stack, "/pool.Test") && !strings.Contains(stack, "/pool.ours") {
 			left = append(left, stack)
 		}

@@ -110,8 +110,8 @@ type Hop struct {
 	// BatchDelay is how long a batch waits for more records once it has one. If
 	// zero, a batch leaves as soon as those about to send have joined it.
 	BatchDelay time.Duration
-	// Conns is the number of connections kept to each peer; only a front's. If
-	// zero, 1 is used.
+	// Conns is the number of connections kept to each peer; only a front's. Above 1,
+	// one is for batches alone and the others for streamed bodies. If zero, 1 is used.
 	Conns int
 	// TLS is asked at each dial for the configuration of connections to h2tp://
 	// peers; the ServerName is set to the peer's host when empty.

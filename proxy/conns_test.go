@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"io"
 	"net/http"
 	"sync"
 	"testing"
@@ -40,5 +41,38 @@ func TestConnsAreThatManySockets(t *testing.T) {
 		if n := ln.n.Load(); n != int64(conns) {
 			t.Errorf("got %d sockets; want %d", n, conns)
 		}
+	}
+}
+
+// A connection that an intermediary does not read, because of one body, has no batches.
+func TestBatchesHaveAConnectionToThemselves(t *testing.T) {
+	goc := make(chan struct{})
+	up := startUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, "begun")
+		http.NewResponseController(w).Flush()
+		<-goc
+	})
+	ln := listenTCP(t)
+	startBack(t, ln, Config{To: []string{"http://" + up}})
+	front, addr := startFront(t, Config{Hop: Hop{Conns: 3}, To: []string{"h2tpc://" + ln.Addr().String()}})
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer close(goc)
+	for range 6 {
+		resp, err := http.Get("http://" + addr + "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() {
+			io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+		})
+	}
+	p := front.route.dests[0].(*peer)
+	if st := p.client.Stats(); st.Conns != 1 || st.Streams != 1 {
+		t.Errorf("batches: got %d connections with %d streams; want 1 with 1", st.Conns, st.Streams)
+	}
+	if st := p.bulk.Stats(); st.Conns != 2 || st.Streams < 6 {
+		t.Errorf("bodies: got %d connections with %d streams; want 2 with 6 or more", st.Conns, st.Streams)
 	}
 }

@@ -23,7 +23,8 @@ type peer struct {
 	route  *route
 	cfg    *Config
 	end    endpoint
-	client *pool.Client
+	client *pool.Client // of batched streams
+	bulk   *pool.Client // of ready and bulk streams: client, if there is but one connection
 	log    *slog.Logger
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -54,7 +55,6 @@ func newPeer(r *route, cfg *Config, end endpoint) (*peer, error) {
 			Logger: cfg.Logger,
 		},
 		Addr:        end.addr,
-		Conns:       cfg.Conns,
 		DialTimeout: cfg.ConnectTimeout,
 		Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return dialRaw(ctx, cfg, end)
@@ -68,6 +68,13 @@ func newPeer(r *route, cfg *Config, end endpoint) (*peer, error) {
 	var err error
 	if p.client, err = pool.NewClient(pc); err != nil {
 		return nil, err
+	}
+	if p.bulk = p.client; cfg.Conns > 1 {
+		pc.Conns = cfg.Conns - 1
+		if p.bulk, err = pool.NewClient(pc); err != nil {
+			p.client.Close()
+			return nil, err
+		}
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p, nil
@@ -312,7 +319,10 @@ func (p *peer) shutdown(ctx context.Context) {
 	for _, ps := range p.streams() {
 		ps.drain(^uint32(0), failure{})
 	}
+	var wg sync.WaitGroup
+	wg.Go(func() { p.bulk.Shutdown(ctx) })
 	p.client.Shutdown(ctx)
+	wg.Wait()
 }
 
 func (p *peer) close() {
@@ -321,6 +331,7 @@ func (p *peer) close() {
 	p.mu.Unlock()
 	p.cancel()
 	p.client.Close()
+	p.bulk.Close()
 	p.wg.Wait()
 	p.mu.Lock()
 	waiting := p.waiting.takeAll(func(*exchange) bool { return true })
@@ -333,7 +344,12 @@ func (p *peer) close() {
 // bytes returns what crossed the hop, HTTP/2 included.
 func (p *peer) bytes() (in, out int64) {
 	st := p.client.Stats()
-	return st.BytesIn, st.BytesOut
+	in, out = st.BytesIn, st.BytesOut
+	if p.bulk != p.client {
+		st = p.bulk.Stats()
+		in, out = in+st.BytesIn, out+st.BytesOut
+	}
+	return in, out
 }
 
 var _ destination = (*peer)(nil)

@@ -68,20 +68,15 @@ func (ps *peerStream) header(path string, fields ...pool.Field) pool.Header {
 // intermediary took it to another back: then on the batched stream's connection.
 func (ps *peerStream) openBody(ctx context.Context, path string, fields ...pool.Field) (*pool.Stream, error) {
 	h := ps.header(path, fields...)
-	var beside *pool.Stream
-	if ps.isSpread.Load() {
-		beside = ps.stream
-	}
-	s, err := ps.p.client.OpenBeside(ctx, beside, h, nil)
-	se, ok := errors.AsType[*pool.StatusError](err)
-	if !ok || se.Status != 421 {
-		return s, err
+	isSpread := ps.isSpread.Load()
+	if !isSpread {
+		s, err := ps.p.bulk.Open(ctx, h, nil)
+		if se, ok := errors.AsType[*pool.StatusError](err); !ok || se.Status != 421 {
+			return s, err
+		}
 	}
 	if ps.isSpread.CompareAndSwap(false, true) {
 		ps.p.log.Warn("streams reach another back: an intermediary spreads them", "peer", ps.p.end.url)
-	}
-	if beside != nil {
-		return nil, err
 	}
 	return ps.p.client.OpenBeside(ctx, ps.stream, h, nil)
 }

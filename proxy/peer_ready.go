@@ -12,7 +12,7 @@ import (
 // keepReady begins to keep ready streams open on the session.
 func (ps *peerStream) keepReady() (err error) {
 	cfg := &ps.p.cfg.Hop
-	ps.ready, err = ps.p.client.Ready(pool.ReadyConfig{
+	ps.ready, err = ps.p.bulk.Ready(pool.ReadyConfig{
 		Open: ps.openReady, IDField: fieldStream, OpenTimeout: bodyWait, Release: ps.askRelease,
 		MinCapacity: min(cfg.MinReady, cfg.MaxReady), MaxCapacity: cfg.MaxReady,
 	})

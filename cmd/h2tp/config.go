@@ -126,7 +126,7 @@ func (o *options) settings() []*setting {
 		{name: "token-file", arg: "FILE", value: text(&o.tokenFile), needs: needsHop, usage: "secret that fronts show and backs ask for, besides or in place of client certificates: a front shows the first line, a back takes any line, of 16 bytes at least each; it is read again when it changes, and on SIGHUP"},
 		{name: "compress", arg: "CODEC", value: choice(&o.compress, "zstd", "snappy", "flate", "none"), needs: needsHop, usage: "codec this end sends with on the hop: zstd, snappy, flate or none; it decodes all"},
 		{name: "batch-delay", arg: "DURATION", value: duration(&o.BatchDelay, 0, time.Second, false), needs: needsHop, usage: "how long a batch waits for more records once it has one; 0s sends as soon as those about to join have joined"},
-		{name: "conns", arg: "N", value: count(&o.Conns, 1, 64, false), needs: needsPeer, usage: "connections kept to each back"},
+		{name: "conns", arg: "N", value: count(&o.Conns, 1, 64, false), needs: needsPeer, usage: "connections kept to each back; above 1, one is for batches alone and the others for streamed bodies"},
 		{name: "codec-memory", arg: "SIZE", value: size(&o.codecMemory, 1<<20, 1<<40, true), needs: needsHop, usage: "memory of all codec contexts together; past it a new stream is sent snappy or none"},
 		{name: "window-memory", arg: "SIZE", value: size(&o.windowMemory, 1<<20, 1<<40, false), needs: needsHop, usage: "what the receive windows of all streamed bodies may come to, beyond 64KiB each"},
 		{name: "ping-period", arg: "DURATION", value: duration(&o.PingPeriod, 100*ms, longest, true), needs: needsHop, usage: "silence after which a hop's connection or stream is pinged; off never pings"},

@@ -31,10 +31,10 @@ type maker func(g *gen) (key string, request, requestBody, response, responseBod
 
 var makers = map[string]maker{"tiny": makeTiny, "items": makeItems, "rtb": makeRTB}
 
-func newCorpus(name string) *corpus {
+func newCorpus(name string, total int) *corpus {
 	g := newGen(name)
 	c := &corpus{index: make(map[string]int)}
-	for size := 0; size < corpusBytes; {
+	for size := 0; size < total; {
 		key, reqHead, reqBody, respHead, respBody := makers[name](g)
 		e := exchange{request: message(reqHead, reqBody), response: message(respHead, respBody)}
 		e.body = e.response[len(e.response)-len(respBody):]
@@ -125,7 +125,7 @@ func runCorpus(args []string) error {
 	if _, err := fmt.Sscan(args[2], &n); err != nil {
 		return err
 	}
-	_, err := os.Stdout.Write(newCorpus(args[0]).text(args[1] == "requests", n))
+	_, err := os.Stdout.Write(newCorpus(args[0], corpusBytes).text(args[1] == "requests", n))
 	return err
 }
 

@@ -9,7 +9,7 @@ import (
 
 func TestCorporaAreTheSameInEveryProcess(t *testing.T) {
 	for name := range makers {
-		a, b := newCorpus(name), newCorpus(name)
+		a, b := newCorpus(name, 1<<20), newCorpus(name, 1<<20)
 		for _, isRequests := range []bool{true, false} {
 			if !bytes.Equal(a.text(isRequests, 1e6), b.text(isRequests, 1e6)) {
 				t.Errorf("%s: made twice, the messages differ", name)
@@ -20,7 +20,7 @@ func TestCorporaAreTheSameInEveryProcess(t *testing.T) {
 
 func TestNoMessageComesTwice(t *testing.T) {
 	for name := range makers {
-		c := newCorpus(name)
+		c := newCorpus(name, 1<<20)
 		if len(c.index) != len(c.exchanges) {
 			t.Errorf("%s: %d keys for %d exchanges", name, len(c.index), len(c.exchanges))
 		}
@@ -40,7 +40,7 @@ func TestNoMessageComesTwice(t *testing.T) {
 }
 
 func TestItemsAreOfHalfToEightKilobytes(t *testing.T) {
-	sum, c := 0, newCorpus("items")
+	sum, c := 0, newCorpus("items", 2<<20)
 	for _, e := range c.exchanges {
 		if len(e.body) < 300 || len(e.body) > 8400 {
 			t.Fatalf("a body of %d bytes", len(e.body))
@@ -59,7 +59,7 @@ func TestUpstreamKnowsEveryRequest(t *testing.T) {
 	defer near.Close()
 	answers := make(map[string][]byte)
 	for name := range makers {
-		c := newCorpus(name)
+		c := newCorpus(name, 1<<20)
 		for key, i := range c.index {
 			answers[key] = c.exchanges[i].response
 		}
@@ -67,8 +67,8 @@ func TestUpstreamKnowsEveryRequest(t *testing.T) {
 	go serveUpstream(far, answers)
 	cn := newConn(near)
 	for name := range makers {
-		c := newCorpus(name)
-		c.exchanges = c.exchanges[:300]
+		c := newCorpus(name, 1<<20)
+		c.exchanges = c.exchanges[:200]
 		l := &load{corpus: c}
 		for range c.exchanges {
 			if err := l.exchange(&cn); err != nil {
@@ -121,7 +121,7 @@ func TestFlateHopKeepsMessages(t *testing.T) {
 	in := make(chan flateMessage, 8)
 	go flateWrite(near, out)
 	go flateRead(far, func(m flateMessage) { in <- m })
-	c := newCorpus("rtb")
+	c := newCorpus("rtb", 2<<20)
 	for i, e := range c.exchanges[:500] {
 		out <- flateMessage{uint32(i), e.request}
 		if m := <-in; m.id != uint32(i) || !bytes.Equal(m.text, e.request) {

@@ -19,7 +19,7 @@ func limits(o options) (ls []limit) {
 		return nil
 	}
 	for _, name := range list(o.allCorpora()) {
-		c := newCorpus(name)
+		c := newCorpus(name, corpusBytes)
 		l := limit{Corpus: name}
 		for _, isRequests := range []bool{true, false} {
 			text := c.text(isRequests, len(c.exchanges))

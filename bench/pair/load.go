@@ -54,7 +54,7 @@ func runLoad(args []string) error {
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	l := &load{addr: *addr, corpus: newCorpus(*name), patient: time.Now().Add(30 * time.Second)}
+	l := &load{addr: *addr, corpus: newCorpus(*name, corpusBytes), patient: time.Now().Add(30 * time.Second)}
 	l.next.Store(*seed)
 	took := make([][]int32, *clients)
 	var wg sync.WaitGroup

@@ -132,7 +132,7 @@ func children(pid int) (pids []int) {
 	if err != nil {
 		return nil
 	}
-	for _, f := range strings.Fields(string(b)) {
+	for f := range strings.FieldsSeq(string(b)) {
 		if n, err := strconv.Atoi(f); err == nil {
 			pids = append(append(pids, n), children(n)...)
 		}

@@ -126,16 +126,17 @@ func (r *report) cells() (names []string) {
 func (r *report) writeCell(out io.Writer, c cell) {
 	name := c.String()
 	fmt.Fprintf(out, "\n%s\n\n| peer |", name)
-	rule := "|---|"
+	var rule strings.Builder
+	rule.WriteString("|---|")
 	for _, f := range figures {
 		fmt.Fprintf(out, " %s |", f.name)
-		rule += "---|"
+		rule.WriteString("---|")
 		for _, to := range f.against {
 			fmt.Fprintf(out, " / %s |", to)
-			rule += "---|"
+			rule.WriteString("---|")
 		}
 	}
-	fmt.Fprintf(out, " errors |\n%s---|\n", rule)
+	fmt.Fprintf(out, " errors |\n%s---|\n", rule.String())
 	for _, p := range r.peers(name) {
 		fmt.Fprintf(out, "| %s |", p)
 		for _, f := range figures {

@@ -14,7 +14,7 @@ func runUpstream(args []string) error {
 	}
 	answers := make(map[string][]byte)
 	for _, name := range list(args[1]) {
-		c := newCorpus(name)
+		c := newCorpus(name, corpusBytes)
 		for key, i := range c.index {
 			answers[key] = c.exchanges[i].response
 		}

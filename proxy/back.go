@@ -41,6 +41,7 @@ func NewBack(cfg Config) (*Back, error) {
 	}
 	b := &Back{cfg: cfg, streams: make(map[*backStream]struct{}), sessions: make(map[string]*backStream)}
 	b.cfg.Prefix = strings.TrimRight(b.cfg.Prefix, "/")
+	b.cfg.ProxyProtocol = false // a front's
 	if b.srv, err = pool.NewServer(pool.ServerConfig{
 		Common: pool.Common{
 			TLS: cfg.ListenTLS, Cleartext: cfg.ListenTLS == nil, Logger: cfg.Logger,
@@ -110,7 +111,7 @@ func (l rawListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if l.gate.admits(addrOf(nc.RemoteAddr())) {
+		if ip := addrOf(nc.RemoteAddr()); l.gate.cfg.namesOthers(ip) || l.gate.admits(ip) {
 			return rawconn.Wrap(nc), nil
 		}
 		nc.Close()

@@ -14,13 +14,20 @@ const (
 
 // output is a buffer for one message on its way to a socket: shared by all
 // connections, so that few stay hot.
-type output struct{ b []byte }
+type output struct {
+	b      []byte
+	resp   wire.Response // a response with fields of our own
+	fields []wire.Field  // and those
+}
 
 var outputs = sync.Pool{New: func() any { return &output{b: make([]byte, 0, inputSize)} }}
 
 func getOutput() *output { return outputs.Get().(*output) }
 
 func (o *output) put() {
+	if o.resp.Status != 0 {
+		o.resp, o.fields = wire.Response{}, clearFields(o.fields)
+	}
 	if cap(o.b) <= keepBuffer {
 		o.b = o.b[:0]
 		outputs.Put(o)

@@ -59,10 +59,11 @@ func (f *Front) DoDeadline(req *fasthttp.Request, resp *fasthttp.Response, deadl
 func (f *Front) PendingRequests() int { return int(f.route.inflight.Load()) }
 
 // Handle is a fasthttp.RequestHandler that proxies what a fasthttp server
-// received. The client's address is added to X-Forwarded-For; failures are
+// received. The client's address is added to X-Forwarded-For, as Serve does; failures are
 // answered as Serve answers them.
 func (f *Front) Handle(ctx *fasthttp.RequestCtx) {
-	err := f.do(&ctx.Request, &ctx.Response, 0, []byte(ctx.RemoteIP().String()))
+	from := f.cfg.originOf(addrOf(ctx.RemoteAddr()), ctx.IsTLS())
+	err := f.do(&ctx.Request, &ctx.Response, 0, &from)
 	if err == nil {
 		return
 	}
@@ -78,7 +79,7 @@ func (f *Front) Handle(ctx *fasthttp.RequestCtx) {
 
 var errInvalid = errors.New("proxy: request has no valid method, URI or host")
 
-func (f *Front) do(req *fasthttp.Request, resp *fasthttp.Response, timeout time.Duration, addr []byte) error {
+func (f *Front) do(req *fasthttp.Request, resp *fasthttp.Response, timeout time.Duration, from *origin) error {
 	if f.isDraining.Load() {
 		return failure{code: wire.CodeDraining}.asError()
 	}
@@ -86,7 +87,7 @@ func (f *Front) do(req *fasthttp.Request, resp *fasthttp.Response, timeout time.
 	defer c.put()
 	c.reset()
 	c.f, c.resp, c.err, c.sink = f, resp, nil, c
-	if err := c.fill(req, addr); err != nil {
+	if err := c.fill(req, from); err != nil {
 		return err
 	}
 	c.req.TimeLeft = timeout
@@ -125,12 +126,12 @@ func (c *call) put() {
 }
 
 // fill makes the exchange's request of a fasthttp one; it refers to its memory.
-func (c *call) fill(req *fasthttp.Request, addr []byte) error {
+func (c *call) fill(req *fasthttp.Request, from *origin) error {
 	r := &c.req
 	if r.Method = methodGet; !req.Header.IsGet() { // Method would allocate the default
 		r.Method = req.Header.Method()
 	}
-	if addr != nil { // as a server received it
+	if from != nil { // as a server received it
 		r.Target, r.Authority = req.Header.RequestURI(), req.Header.Host()
 	} else {
 		uri := req.URI()
@@ -160,8 +161,8 @@ func (c *call) fill(req *fasthttp.Request, addr []byte) error {
 		fields = dropNamed(fields, named)
 	}
 	c.edit.scratch = named
-	if addr != nil {
-		fields = c.edit.forwarded(fields, addr)
+	if from != nil {
+		fields = c.edit.forwarded(fields, from, r.Authority, &c.f.cfg.Entry)
 	}
 	fields, ok := c.edit.via(fields, "1.1 ", c.f.route.via)
 	c.fields, r.Fields = fields, fields

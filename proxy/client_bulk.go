@@ -381,6 +381,7 @@ func (c *clientConn) stream(_ *exchange, resp *wire.Response) bodyWriter {
 	c.awaitRest()
 	o := getOutput()
 	defer o.put()
+	resp = c.secured(resp, o)
 	o.b = http1.AppendStatusLine(o.b, resp.Status, resp.Reason)
 	switch {
 	case c.isHead || resp.Status == 204 || resp.Status == 304:

@@ -56,8 +56,11 @@ type clientConn struct {
 	nc   net.Conn
 	raw  *rawconn.Conn // nc, where it can do raw I/O
 	sock *rawconn.Conn // what nc runs over, where that can
-	addr []byte        // the client's IP address
 	from netip.Prefix  // what MaxConnsPerAddr counts it by; not valid without an IP address
+	origin
+
+	socket    net.Conn // what nc runs over
+	hasHeader bool     // of the PROXY protocol, to be read first
 
 	state atomic.Int32
 	since atomic.Int64 // when state began, on the route's clock
@@ -109,27 +112,28 @@ func newClientConn(f *Front, nc net.Conn) *clientConn {
 		c.raw, c.nc = nil, newTLSConn(nc, f.cfg.ListenTLS)
 	}
 	c.state.Store(stateShaking)
-	c.addr = []byte("unknown")
-	if host, _, err := net.SplitHostPort(nc.RemoteAddr().String()); err == nil {
-		c.addr = []byte(host)
-		c.from = addrPrefix(host)
+	ip := addrOf(nc.RemoteAddr())
+	c.isFrom(ip)
+	if c.socket = nc; f.cfg.expectsHeader(ip) {
+		c.hasHeader, c.from = true, netip.Prefix{} // counted once it has told whom it is for
 	}
 	c.ex.sink = c
 	return c
 }
 
+// isFrom notes the client's address.
+func (c *clientConn) isFrom(ip netip.Addr) {
+	c.origin = c.f.cfg.originOf(ip, c.f.cfg.ListenTLS != nil)
+	c.from = addrPrefix(ip)
+}
+
 // addrPrefix is what counts as one address: of IPv6 a client has the 2^64 of its network.
-func addrPrefix(host string) netip.Prefix {
-	addr, err := netip.ParseAddr(host)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	addr = addr.Unmap().WithZone("")
+func addrPrefix(ip netip.Addr) netip.Prefix {
 	bits := 32
-	if addr.Is6() {
+	if ip.Is6() {
 		bits = 64
 	}
-	prefix, _ := addr.Prefix(bits)
+	prefix, _ := ip.Prefix(bits) // none of an address that is not valid
 	return prefix
 }
 
@@ -188,7 +192,7 @@ func (c *clientConn) setState(s int32) {
 // serveLoop serves the connection until it ends.
 func (c *clientConn) serveLoop() {
 	defer c.f.forget(c)
-	if !c.shake() {
+	if !c.meet() || !c.shake() {
 		return
 	}
 	c.setState(stateIdle)
@@ -361,7 +365,7 @@ func (c *clientConn) prepare(in *input) {
 	h, req := &in.head, &c.ex.req
 	*req = wire.Request{Method: h.Method, Target: h.Target, Authority: h.Authority}
 	var isNew bool
-	h.Fields = in.edit.forwarded(h.Fields, c.addr)
+	h.Fields = in.edit.forwarded(h.Fields, &c.origin, h.Authority, &c.f.cfg.Entry)
 	h.Fields, isNew = in.edit.via(h.Fields, protocols[h.Minor], c.f.route.via)
 	req.Fields = h.Fields
 	c.isLoop = !isNew

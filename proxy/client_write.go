@@ -19,6 +19,7 @@ func (c *clientConn) refuse(status int, text string) {
 	defer o.put()
 	o.b = http1.AppendStatusLine(o.b, status, nil)
 	o.b = http1.AppendField(o.b, "Content-Type", "text/plain; charset=utf-8")
+	o.b = c.appendHSTS(o.b)
 	if status == 503 {
 		o.b = http1.AppendField(o.b, "Retry-After", "1")
 	}
@@ -51,6 +52,27 @@ func (c *clientConn) awaitRead() {
 	}
 }
 
+var nameHSTS = []byte("Strict-Transport-Security")
+
+// secured adds the field that keeps a browser to https, where one is to be said. It lasts as long as o.
+func (c *clientConn) secured(resp *wire.Response, o *output) *wire.Response {
+	if c.f.hsts == nil || fieldValue(resp.Fields, "strict-transport-security") != nil {
+		return resp
+	}
+	o.fields = append(append(o.fields[:0], resp.Fields...), wire.Field{Name: nameHSTS, Value: c.f.hsts})
+	o.resp = *resp
+	o.resp.Fields = o.fields
+	return &o.resp
+}
+
+// appendHSTS is secured for what h2tp answers by itself.
+func (c *clientConn) appendHSTS(dst []byte) []byte {
+	if c.f.hsts == nil {
+		return dst
+	}
+	return http1.AppendField(dst, nameHSTS, c.f.hsts)
+}
+
 // respond implements sink.
 func (c *clientConn) respond(_ *exchange, resp *wire.Response) {
 	isFinal := resp.Status >= 200
@@ -70,6 +92,9 @@ func (c *clientConn) respond(_ *exchange, resp *wire.Response) {
 		hop = c.hop()
 	}
 	o := getOutput()
+	if isFinal {
+		resp = c.secured(resp, o)
+	}
 	o.b = appendResponse(o.b, resp, c.isHead, c.minor, hop)
 	c.write(o.b, isFinal)
 	o.put()
@@ -104,6 +129,7 @@ func (c *clientConn) fail(_ *exchange, f failure) {
 	o := getOutput()
 	o.b = http1.AppendStatusLine(o.b, status, nil)
 	o.b = http1.AppendField(o.b, "Content-Type", "text/plain; charset=utf-8")
+	o.b = c.appendHSTS(o.b)
 	if status == 503 {
 		o.b = append(o.b, "Retry-After: "...)
 		o.b = strconv.AppendUint(o.b, uint64(f.retryAfter()), 10)

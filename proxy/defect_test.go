@@ -55,8 +55,11 @@ const okResponse = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 // withoutOwn removes what a proxy has to add.
 func withoutOwn(head string) string {
 	var b strings.Builder
+	_, host, _ := strings.Cut(head, "\r\nHost: ")
+	host, _, _ = strings.Cut(host, "\r\n")
 	for line := range strings.SplitAfterSeq(head, "\r\n") {
-		if !strings.HasPrefix(line, "X-Forwarded-For: ") && !strings.HasPrefix(line, "Via: ") {
+		isOwn := line == "X-Forwarded-Proto: http\r\n" || line == "X-Forwarded-Host: "+host+"\r\n"
+		if !isOwn && !strings.HasPrefix(line, "X-Forwarded-For: ") && !strings.HasPrefix(line, "Via: ") {
 			b.WriteString(line)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/h2tp/h2tp/proxy/internal/wire"
 )
 
-// Entry says who may come.
+// Entry says who may come, and what is told of it to upstreams and to browsers.
 type Entry struct {
 	// Allow are the addresses whose connections are taken, of clients and of fronts; the others' are closed before a
 	// byte of them is read. If empty, all are taken. A prefix is of IPv4 or IPv6; an IPv4 address that comes
@@ -19,10 +19,22 @@ type Entry struct {
 	Allow []netip.Prefix
 	// Deny are addresses whose connections are not taken, also of those that Allow has.
 	Deny []netip.Prefix
+	// TrustedProxies are the clients whose Forwarded, X-Forwarded-* and X-Real-Ip are passed on, and appended to; those of
+	// others are dropped. One who comes by a unix socket is trusted. If empty, all are.
+	TrustedProxies []netip.Prefix
+	// ProxyProtocol has clients' connections begin with a header of the PROXY protocol, version 1 or 2, which tells whom
+	// they are for; those of TrustedProxies and of unix sockets, where that is not empty, else all. Allow, Deny and
+	// MaxConnsPerAddr then go by who is named. It must come within 10 s. A Back has no use for it.
+	ProxyProtocol bool
+	// Forwarded has the field of that name (RFC 7239) tell of the client too.
+	Forwarded bool
+	// HSTS is how long browsers that came by https are to come by nothing else: Strict-Transport-Security, where the
+	// upstream sent none. If zero or negative, it is not said.
+	HSTS time.Duration
 }
 
 func (e *Entry) complete() {
-	e.Allow, e.Deny = plainPrefixes(e.Allow), plainPrefixes(e.Deny)
+	e.Allow, e.Deny, e.TrustedProxies = plainPrefixes(e.Allow), plainPrefixes(e.Deny), plainPrefixes(e.TrustedProxies)
 }
 
 // plainPrefixes writes prefixes of IPv4 addresses mapped into IPv6 as IPv4.

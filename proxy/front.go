@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -22,7 +23,8 @@ type Front struct {
 	log   *slog.Logger
 	lim   http1.Limits
 	idle  time.Duration
-	web   *web // with ListenTLS
+	web   *web   // with ListenTLS
+	hsts  []byte // with ListenTLS and HSTS
 	gate  entrance
 
 	webCalls   atomic.Int64 // that run
@@ -57,6 +59,9 @@ func NewFront(cfg Config) (*Front, error) {
 	f.gate = entrance{cfg: &f.cfg.Entry, log: cfg.Logger, stats: &f.route.stats}
 	if cfg.ListenTLS != nil {
 		f.web = newWeb(f)
+		if cfg.HSTS > 0 {
+			f.hsts = fmt.Appendf(nil, "max-age=%d", cfg.HSTS/time.Second)
+		}
 		f.wg.Go(f.web.serveLoop)
 	}
 	f.wg.Go(f.sweepLoop)
@@ -109,15 +114,11 @@ func (f *Front) add(c *clientConn) bool {
 	if f.isDraining.Load() {
 		return false
 	}
-	if f.cfg.MaxConns > 0 && len(f.conns) >= f.cfg.MaxConns ||
-		f.cfg.MaxConnsPerAddr > 0 && c.from.IsValid() && f.addrs[c.from] >= f.cfg.MaxConnsPerAddr {
+	if f.cfg.MaxConns > 0 && len(f.conns) >= f.cfg.MaxConns || !f.countLocked(c) {
 		f.route.stats.refused.Add(1)
 		return false
 	}
 	f.conns[c] = struct{}{}
-	if f.cfg.MaxConnsPerAddr > 0 {
-		f.addrs[c.from]++
-	}
 	f.wg.Go(c.serveLoop)
 	return true
 }
@@ -125,13 +126,29 @@ func (f *Front) add(c *clientConn) bool {
 func (f *Front) forget(c *clientConn) {
 	f.mu.Lock()
 	delete(f.conns, c)
+	f.uncountLocked(c)
+	f.idleLocked()
+	f.mu.Unlock()
+}
+
+// countLocked counts a connection by its address, where it has one; false when that has too many.
+func (f *Front) countLocked(c *clientConn) bool {
+	switch {
+	case f.cfg.MaxConnsPerAddr <= 0 || !c.from.IsValid():
+		return true
+	case f.addrs[c.from] >= f.cfg.MaxConnsPerAddr:
+		return false
+	}
+	f.addrs[c.from]++
+	return true
+}
+
+func (f *Front) uncountLocked(c *clientConn) {
 	if n := f.addrs[c.from]; n > 1 {
 		f.addrs[c.from] = n - 1
 	} else {
 		delete(f.addrs, c.from)
 	}
-	f.idleLocked()
-	f.mu.Unlock()
 }
 
 func (f *Front) idleLocked() {

@@ -25,8 +25,16 @@ func (c *tlsConn) Close() error { return c.under.Close() }
 // closeNotifier tells when net/http has closed a connection it was given.
 type closeNotifier struct {
 	net.Conn
+	from  net.Addr // whom a PROXY header has named; nil without
 	once  sync.Once
 	donec chan struct{}
+}
+
+func (c *closeNotifier) RemoteAddr() net.Addr {
+	if c.from != nil {
+		return c.from
+	}
+	return c.Conn.RemoteAddr()
 }
 
 func (c *closeNotifier) Close() error {

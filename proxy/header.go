@@ -6,21 +6,12 @@ import (
 	"github.com/h2tp/h2tp/proxy/internal/wire"
 )
 
-var (
-	nameXFF = []byte("X-Forwarded-For")
-	nameVia = []byte("Via")
-)
+var nameVia = []byte("Via")
 
 // hygiene edits the fields of requests and responses. It keeps a scratch for the
 // values it makes, so that a steady state allocates nothing; they are valid until
 // the scratch is cut.
 type hygiene struct{ scratch []byte }
-
-// forwarded appends the client's address to X-Forwarded-For (the last field of
-// that name), or adds the field.
-func (h *hygiene) forwarded(fields []wire.Field, ip []byte) []wire.Field {
-	return h.appendValue(fields, nameXFF, ip)
-}
 
 // via marks the request as having passed here (RFC 9110 7.6.3); ok is false
 // when it has been here before: a loop.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -229,7 +230,7 @@ func TestConnectionsOfOneAddressAreBounded(t *testing.T) {
 	awaitTrue(t, func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		return f.addrs[addrPrefix("127.0.0.1")] == 1
+		return f.addrs[addrPrefix(netip.MustParseAddr("127.0.0.1"))] == 1
 	}, "the end of the first")
 	from("127.0.0.1").get("/").want(t, 200, "one in its place")
 }
@@ -243,7 +244,7 @@ func TestOneAddressOfIPv6IsAWholeNetwork(t *testing.T) {
 		"fe80::1%eth0":             "fe80::/64",
 		"not an address, but this": "invalid Prefix",
 	} {
-		if got := fmt.Sprint(addrPrefix(host)); got != want {
+		if got := fmt.Sprint(addrPrefix(addrOf(&net.UnixAddr{Name: net.JoinHostPort(host, "1")}))); got != want {
 			t.Errorf("%s: got %s; want %s", host, got, want)
 		}
 	}

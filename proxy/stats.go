@@ -16,7 +16,7 @@ type Stats struct {
 	InFlight int64
 	// Refused are clients' connections closed over MaxConns or MaxConnsPerAddr.
 	Refused int64
-	// Denied are connections closed because their address may not come.
+	// Denied are connections closed because their address may not come, or for want of a PROXY header.
 	Denied int64
 	// BadTokens are streams of fronts refused for want of the right token.
 	BadTokens int64

@@ -119,17 +119,20 @@ func (c *webCall) fill(r *http.Request) int {
 			req.Fields = append(req.Fields, wire.Field{Name: []byte(name), Value: []byte(value)})
 		}
 	}
-	addr, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		addr = "unknown"
-	}
-	req.Fields = c.edit.forwarded(req.Fields, []byte(addr))
+	from := c.f.cfg.originOf(addrOf(textAddr(r.RemoteAddr)), r.TLS != nil)
+	req.Fields = c.edit.forwarded(req.Fields, &from, req.Authority, &c.f.cfg.Entry)
 	var isNew bool
 	if req.Fields, isNew = c.edit.via(req.Fields, strconv.Itoa(r.ProtoMajor)+"."+strconv.Itoa(r.ProtoMinor)+" ", c.f.route.via); !isNew {
 		return 508
 	}
 	return c.fillBody(r)
 }
+
+// textAddr is an address as net/http tells it.
+type textAddr string
+
+func (a textAddr) Network() string { return "" }
+func (a textAddr) String() string  { return string(a) }
 
 // fillBody takes a small body whole, and leaves any other to be streamed.
 func (c *webCall) fillBody(r *http.Request) int {
@@ -295,6 +298,9 @@ func (c *webCall) head(resp *wire.Response, hasLength bool) {
 		name := http.CanonicalHeaderKey(string(f.Name))
 		h[name] = append(h[name], string(f.Value))
 	}
+	if c.f.hsts != nil && h["Strict-Transport-Security"] == nil {
+		h["Strict-Transport-Security"] = []string{string(c.f.hsts)}
+	}
 	if hasLength && len(resp.Trailers) == 0 {
 		h["Content-Length"] = []string{strconv.Itoa(len(resp.Body))}
 	}
@@ -321,6 +327,9 @@ func (c *webCall) refuseFor(f failure) {
 func (c *webCall) refuse(status int) {
 	if status == 503 && c.w.Header().Get("Retry-After") == "" {
 		c.w.Header().Set("Retry-After", "1")
+	}
+	if c.f.hsts != nil {
+		c.w.Header().Set("Strict-Transport-Security", string(c.f.hsts))
 	}
 	c.setWriteDeadline()
 	http.Error(c.w, http1.StatusText(status), status)

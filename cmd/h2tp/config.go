@@ -59,16 +59,17 @@ type setting struct {
 type need int
 
 const (
-	needsNothing    need = iota
-	needsFront           // a --listen URL that is http, https or unix
-	needsHop             // either end of a hop
-	needsListenTLS       // a --listen URL that is https or h2tp
-	needsListenTCP       // a --listen URL that is not unix
-	needsListenUnix      // a --listen URL that is unix
-	needsPeer            // a --to URL that is h2tp or h2tpc
-	needsToTLS           // a --to URL that is https or h2tp
-	needsUpstream        // a --to URL that is http, https or unix
-	needsSeveral         // more than one --to URL
+	needsNothing     need = iota
+	needsFront            // a --listen URL that is http, https or unix
+	needsHop              // either end of a hop
+	needsListenTLS        // a --listen URL that is https or h2tp
+	needsListenTCP        // a --listen URL that is not unix
+	needsListenUnix       // a --listen URL that is unix
+	needsListenHTTPS      // a --listen URL that is https
+	needsPeer             // a --to URL that is h2tp or h2tpc
+	needsToTLS            // a --to URL that is https or h2tp
+	needsUpstream         // a --to URL that is http, https or unix
+	needsSeveral          // more than one --to URL
 )
 
 // The setting is a flag.Value.
@@ -94,6 +95,7 @@ func (o *options) settings() []*setting {
 		Balance: proxy.Balance{
 			Policy: "least", SlowStart: 5 * time.Second, EjectAfter: 5, EjectPercent: 50, EjectTime: time.Second, MaxEjected: 50, PanicBelow: 30, RetryPercent: 20, RetryMin: 10,
 		},
+		Entry:    proxy.Entry{HSTS: -1},
 		unixMode: 0o660, tlsOptions: tlsOptions{acmeNewNames: 10}, compress: "zstd", codecMemory: 256 << 20, windowMemory: 64 << 20, drainTimeout: 10 * time.Second, logFormat: "text", logLevel: "info",
 	}
 	const ms, many = time.Millisecond, 1 << 30
@@ -104,6 +106,10 @@ func (o *options) settings() []*setting {
 			usage: "where exchanges go: http://HOST:PORT, https://HOST:PORT and unix:///PATH are an upstream, h2tp:// and h2tpc:// are a back; ;weight=N (1 to 1000) and ;tier=N (0 to 9, the lowest first) may follow, and a semicolon of the URL's own is %3B"},
 		{name: "allow", arg: "CIDR[,CIDR...]", value: prefixes(&o.Allow), needs: needsListenTCP, usage: "the only addresses or networks, IPv4 or IPv6, that may connect to the --listen URLs; others' connections are closed before a byte is read; unix sockets go by --unix-mode"},
 		{name: "deny", arg: "CIDR[,CIDR...]", value: prefixes(&o.Deny), needs: needsListenTCP, usage: "addresses or networks that may not, also of those that --allow has"},
+		{name: "trusted-proxies", arg: "CIDR[,CIDR...]", value: prefixes(&o.TrustedProxies), needs: needsFront, usage: "the only clients, by address or network, besides those of unix sockets, whose Forwarded, X-Forwarded-* and X-Real-Ip are passed on and appended to; those of others are dropped; without it every client's are passed on"},
+		{name: "proxy-protocol", value: boolean(&o.ProxyProtocol), needs: needsFront, usage: "connections to http, https and unix listeners begin with a header of the PROXY protocol, version 1 or 2: those of --trusted-proxies and of unix sockets, or all without that flag; --allow, --deny and --max-conns-per-addr then go by whom it names"},
+		{name: "forwarded", value: boolean(&o.Forwarded), needs: needsFront, usage: "tell upstreams of clients by Forwarded (RFC 7239) too, besides X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host"},
+		{name: "hsts", arg: "DURATION", value: duration(&o.HSTS, time.Second, 2*365*24*time.Hour, true), needs: needsListenHTTPS, usage: "how long browsers that came by https are to use nothing else: Strict-Transport-Security, where the upstream sends none; off is not said"},
 		{name: "get-only", value: boolean(&o.GetOnly), usage: "answer 405 to every method but GET and HEAD"},
 		{name: "unix-mode", arg: "MODE", value: mode(&o.unixMode), needs: needsListenUnix, usage: "who may connect to unix sockets, in octal; a socket that nobody listens on any more is replaced"},
 		{name: "reuse-port", value: boolean(&o.reusePort), needs: needsListenTCP, usage: "let several processes listen on the same address and port; the kernel spreads the connections"},
@@ -264,6 +270,8 @@ func (o *options) lacks(n need) string {
 		why = "no --listen or --to URL has scheme h2tp or h2tpc"
 	case needsListenTLS:
 		ok, why = find(o.listeners, "h2tp", "https"), "no --listen URL has scheme https or h2tp"
+	case needsListenHTTPS:
+		ok, why = find(o.listeners, "https"), "no --listen URL has scheme https"
 	case needsPeer:
 		ok, why = find(o.destinations, "h2tp", "h2tpc"), "no --to URL has scheme h2tp or h2tpc"
 	case needsToTLS:

@@ -60,7 +60,7 @@ func TestHelpAndReadmeListEveryFlag(t *testing.T) {
 // A field without a flag could not be set by who runs the command.
 func TestEveryFieldOfTheProxyHasAFlag(t *testing.T) {
 	other := map[string]string{"TLS": "ca", "Memory": "codec-memory", "Windows": "window-memory", "Secrets": "secret-fields", "Tokens": "token-file"}
-	capital := regexp.MustCompile("[A-Z][a-z]*")
+	capital := regexp.MustCompile("[A-Z][a-z]+|[A-Z]+")
 	for _, typ := range []reflect.Type{reflect.TypeFor[proxy.Limits](), reflect.TypeFor[proxy.Hop](), reflect.TypeFor[proxy.Balance](), reflect.TypeFor[proxy.Entry]()} {
 		for field := range typ.Fields() {
 			name := other[field.Name]

@@ -51,7 +51,7 @@ func NewBack(cfg Config) (*Back, error) {
 	}); err != nil {
 		return nil, err
 	}
-	if b.route, err = newRouteTo(&b.cfg); err != nil {
+	if b.route, err = newRouteTo(&b.cfg, b.onHealth); err != nil {
 		return nil, err
 	}
 	b.gate = entrance{cfg: &b.cfg.Entry, log: cfg.Logger, stats: &b.route.stats}
@@ -59,8 +59,9 @@ func NewBack(cfg Config) (*Back, error) {
 }
 
 // newRouteTo makes a route with the destinations of a configuration.
-func newRouteTo(cfg *Config) (*route, error) {
+func newRouteTo(cfg *Config, onHealth func(uint32)) (*route, error) {
 	r := newRoute(cfg)
+	r.onHealth = onHealth
 	if cfg.Handler != nil {
 		r.dests = append(r.dests, newHandlerOut(r, cfg))
 	}
@@ -180,6 +181,16 @@ func (b *Back) accept(s *pool.Stream) {
 		s.Close()
 	case isDraining: // since we looked
 		bs.drain()
+	}
+	if share := b.route.told.Load(); share < 1000 && !isClosed {
+		bs.tellHealth(share)
+	}
+}
+
+// onHealth tells the fronts, which then prefer other backs.
+func (b *Back) onHealth(share uint32) {
+	for _, bs := range b.list() {
+		bs.tellHealth(share)
 	}
 }
 

@@ -137,6 +137,18 @@ func (bs *backStream) drain() {
 	bs.endIfIdleLocked()
 }
 
+// tellHealth tells the front how much of what is behind this back can be reached.
+func (bs *backStream) tellHealth(share uint32) {
+	bs.sender.mu.Lock()
+	defer bs.sender.mu.Unlock()
+	if bs.err != nil || bs.isEnded {
+		return
+	}
+	before := bs.sizeLocked()
+	bs.wenc.AppendHealth(&bs.open, share)
+	bs.appendedLocked(before)
+}
+
 // onRecord handles one record from the front.
 func (bs *backStream) onRecord(rec *wire.Record) error {
 	switch rec.Type {

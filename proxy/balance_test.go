@@ -402,3 +402,31 @@ func TestNoPostRunsTwice(t *testing.T) {
 		t.Errorf("%d of %d POSTs were lost in %d kills; want those in flight at most", lost.Load(), n, kills)
 	}
 }
+
+func TestAFrontAvoidsABackWhoseUpstreamsAreGone(t *testing.T) {
+	addrs, counts := counting(t, 2)
+	var to []string
+	var backs []*Back
+	for _, a := range addrs {
+		ln := listenTCP(t)
+		to = append(to, "h2tpc://"+ln.Addr().String())
+		backs = append(backs, startBack(t, ln, Config{To: []string{"http://" + a}}))
+	}
+	sick := backs[0].route.group
+	why := func(f *Front) string { return f.route.group.Members()[0].Why() }
+	f, addr := startFront(t, Config{To: to})
+	awaitTrue(t, func() bool { return why(f) == "" && f.route.group.Members()[1].Why() == "" }, "both backs")
+	sick.Check(backs[0].route.now(), sick.Members()[0], false)
+	awaitTrue(t, func() bool { return why(f) == "upstreams" }, "the first back to say that its upstream is gone")
+	c := dialClient(t, addr)
+	for range 20 {
+		c.get("/").want(t, 200, "")
+	}
+	if a, b := counts[0].Load(), counts[1].Load(); a != 0 || b != 20 {
+		t.Errorf("the upstreams had %d and %d; want 0 and 20", a, b)
+	}
+	late, _ := startFront(t, Config{To: to})
+	awaitTrue(t, func() bool { return why(late) == "upstreams" }, "a front that comes later to be told")
+	sick.Check(backs[0].route.now(), sick.Members()[0], true)
+	awaitTrue(t, func() bool { return why(f) == "" && why(late) == "" }, "the first back to say that it is back")
+}

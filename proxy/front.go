@@ -53,7 +53,7 @@ func NewFront(cfg Config) (*Front, error) {
 		listeners: make(map[net.Listener]struct{}), conns: make(map[*clientConn]struct{}), addrs: make(map[netip.Prefix]int),
 	}
 	def(&f.idle, 75*time.Second)
-	if f.route, err = newRouteTo(&f.cfg); err != nil {
+	if f.route, err = newRouteTo(&f.cfg, nil); err != nil {
 		return nil, err
 	}
 	f.gate = entrance{cfg: &f.cfg.Entry, log: cfg.Logger, stats: &f.route.stats}

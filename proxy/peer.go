@@ -263,7 +263,18 @@ func (p *peer) use(ps *peerStream) {
 // is so.
 func (p *peer) setStreamLocked(ps *peerStream) {
 	p.stream = ps
-	p.route.group.Reach(p.route.now(), p.member, ps != nil)
+	now := p.route.now()
+	if ps == nil { // another says anew what is behind it
+		p.route.group.Capacity(now, p.member, 1)
+	}
+	p.route.group.Reach(now, p.member, ps != nil)
+}
+
+// onHealth weighs the peer by what it says of its own destinations.
+func (p *peer) onHealth(share uint32) {
+	if p.route.group.Capacity(p.route.now(), p.member, float64(share)/1000) {
+		p.log.Info("peer tells of its destinations", "peer", p.end.url, "share", float64(min(share, 1000))/1000)
+	}
 }
 
 // forget forgets a stream that is over.

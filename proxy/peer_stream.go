@@ -164,6 +164,8 @@ func (ps *peerStream) onRecord(rec *wire.Record) error {
 		ps.appendedLocked(before)
 		ps.sender.mu.Unlock()
 	case wire.TypePong:
+	case wire.TypeHealth:
+		ps.p.onHealth(rec.Share)
 	case wire.TypeBodyOnStream, wire.TypeOpenForExchange:
 		return ps.onBody(rec)
 	default:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,6 +54,9 @@ type route struct {
 	isBold  bool     // PUT and DELETE are repeated
 	start   time.Time
 
+	onHealth func(share uint32) // told how much of the destinations is healthy; may be nil
+	told     atomic.Uint32      // the last it was told, in thousandths
+
 	via []byte // this process's name in Via, random
 
 	inflight atomic.Int64
@@ -67,12 +71,14 @@ type route struct {
 func newRoute(cfg *Config) *route {
 	var name [5]byte
 	rand.Read(name[:])
-	return &route{
+	r := &route{
 		cfg: &cfg.Limits, log: cfg.Logger, start: time.Now(), donec: make(chan struct{}),
 		group: balance.NewGroup(cfg.Balance.config()), retries: cfg.retries(), key: cfg.key(), isBold: cfg.RepeatIdempotent,
 		via:    fmt.Appendf(nil, "h2tp-%x", name),
 		memory: budget{limit: int64(cfg.BodyMemory)},
 	}
+	r.told.Store(1000)
+	return r
 }
 
 // run starts the sweeping, once dests is complete.
@@ -228,10 +234,22 @@ func (r *route) sweepLoop() {
 		}
 		now := r.now()
 		r.group.Sweep(now)
+		r.tellHealth()
 		r.retries.Tick(now, r.stats.exchanges.Load())
 		for _, d := range r.dests {
 			d.sweep(now)
 		}
+	}
+}
+
+// tellHealth tells of a change of the destinations' health.
+func (r *route) tellHealth() {
+	if _, isHandler := r.only.(*handlerOut); isHandler || r.onHealth == nil {
+		return
+	}
+	share := uint32(math.Ceil(1000 * r.group.Healthy()))
+	if r.told.Swap(share) != share {
+		r.onHealth(share)
 	}
 }
 

@@ -67,7 +67,7 @@ func (d *Decoder) Next(rec *Record) error {
 			break
 		}
 		d.end = d.pos + int(n)
-		if t >= firstReserved && t <= lastReserved {
+		if t >= firstReserved && t <= lastReserved && t != TypeHealth {
 			d.pos = d.end
 			continue
 		}
@@ -127,6 +127,8 @@ func (d *Decoder) record(t Type, rec *Record) {
 		}
 	case TypeRelease:
 		rec.Stream = d.uint32()
+	case TypeHealth:
+		rec.Share = d.varint()
 	default:
 		d.fail("unknown record type")
 	}

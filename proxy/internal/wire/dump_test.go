@@ -30,6 +30,8 @@ func dump(rec *Record) string {
 		fmt.Fprintf(&s, " raw=%q", rec.Data)
 	case rec.Type == TypeData:
 		fmt.Fprintf(&s, " %q", rec.Data)
+	case rec.Type == TypeHealth:
+		fmt.Fprintf(&s, " %d", rec.Share)
 	case rec.Type == TypeRelease:
 		fmt.Fprintf(&s, " %08x", rec.Stream)
 	}

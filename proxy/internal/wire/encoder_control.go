@@ -77,3 +77,6 @@ func (e *Encoder) AppendRelease(b *Batch, stream uint32) {
 	b.Shared = binary.BigEndian.AppendUint32(b.Shared, stream)
 	e.end(b, start, 0)
 }
+
+// AppendHealth tells the front how much of what is behind the back can be reached, in thousandths.
+func (e *Encoder) AppendHealth(b *Batch, share uint32) { e.appendID(b, TypeHealth, share) }

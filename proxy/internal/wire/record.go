@@ -23,7 +23,9 @@ const (
 	TypeEnd             Type = 0x0c
 	TypeRelease         Type = 0x0d
 
-	// Types of this range are skipped by their length, so that a later version can add hints.
+	TypeHealth Type = 0x41
+
+	// Other types of this range are skipped by their length, so that a later version can add hints.
 	firstReserved Type = 0x40
 	lastReserved  Type = 0x7f
 )
@@ -37,8 +39,11 @@ var typeNames = [...]string{
 
 // String returns the name of section 4.
 func (t Type) String() string {
-	if t >= TypeRequest && t <= TypeRelease {
+	switch {
+	case t >= TypeRequest && t <= TypeRelease:
 		return typeNames[t]
+	case t == TypeHealth:
+		return "health"
 	}
 	return "type-0x" + strconv.FormatUint(uint64(t), 16)
 }
@@ -120,6 +125,7 @@ type Record struct {
 	After    uint32   // TypeNotStarted: seconds before a repetition makes sense
 	Ping     [8]byte  // TypePing, TypePong
 	Stream   uint32   // TypeRelease
+	Share    uint32   // TypeHealth: thousandths
 	Data     []byte   // TypeData
 	DataRaw  bool     // TypeData: it came in the raw section
 	Trailers []Field  // TypeEnd

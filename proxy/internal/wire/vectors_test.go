@@ -235,6 +235,8 @@ func appendRecord(e *Encoder, b *Batch, rec *Record) {
 		e.AppendEnd(b, rec.Trailers)
 	case TypeRelease:
 		e.AppendRelease(b, rec.Stream)
+	case TypeHealth:
+		e.AppendHealth(b, rec.Share)
 	}
 }
 

@@ -74,6 +74,9 @@ type Common struct {
 	// Windows bounds the windows of all streams read by blocking calls. If nil,
 	// one of 64 MiB is made.
 	Windows *Windows
+	// Mix makes the connections of several Clients or Servers regard each other's
+	// batches. If nil, each Client or Server has one of its own.
+	Mix *Mix
 	// Trace is told of connections and streams as they come and go. If nil, or where
 	// its functions are, nothing is called.
 	Trace *Trace
@@ -95,6 +98,9 @@ func (c *Common) complete() error {
 	setDefault(&c.MaxHeaderBytes, 16<<10)
 	if c.Windows == nil {
 		c.Windows = NewWindows(0)
+	}
+	if c.Mix == nil {
+		c.Mix = NewMix()
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -84,8 +84,7 @@ type conn struct {
 	gathered   net.Buffers
 	isBound    bool      // it was told so
 	boundAt    time.Time // when it was last told, or bulk was last written
-	batchedAt  time.Time // when hasBatches was last seen
-	hasBatches bool      // DATA of batched streams was appended since
+	hasBatch   bool      // DATA of batched streams is in out
 	henc       *hpack.Encoder
 	hbuf       bytes.Buffer
 

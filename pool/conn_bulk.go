@@ -89,12 +89,7 @@ type bounder interface {
 	BoundQueue(isOn bool)
 }
 
-const (
-	boundPeriod = 10 * time.Millisecond
-	// sharedTime is how long after a batch bulk is thought to be beside batches, and
-	// after bulk batches beside bulk.
-	sharedTime = 500 * time.Millisecond
-)
+const boundPeriod = 10 * time.Millisecond
 
 // bounderOf returns the socket below TLS, if it is a bounder; else nil.
 func bounderOf(nc net.Conn) bounder {
@@ -105,19 +100,17 @@ func bounderOf(nc net.Conn) bounder {
 	return b
 }
 
-// boundQueueLocked bounds the socket's queue while both bulk and batches go through it.
+// boundQueueLocked bounds the socket's queue while bulk goes through it, and batches
+// through it or another connection of the Mix.
 func (c *conn) boundQueueLocked(hasBulk bool) {
 	now := c.writeSince
 	since := now.Sub(c.boundAt)
 	switch {
 	case hasBulk && since >= boundPeriod:
-		if c.hasBatches {
-			c.hasBatches, c.batchedAt = false, now
-		}
 		c.boundAt = now
-		if isShared := now.Sub(c.batchedAt) < sharedTime; isShared || c.isBound {
-			c.isBound = isShared
-			c.bounder.BoundQueue(isShared)
+		if isMixed := c.cfg.Mix.isMixed(now); isMixed || c.isBound {
+			c.isBound = isMixed
+			c.bounder.BoundQueue(isMixed)
 		}
 	case c.isBound && since >= sharedTime:
 		c.isBound = false

@@ -23,7 +23,7 @@ type slowConn struct {
 func newSlowConn() *slowConn {
 	a, b := net.Pipe()
 	c := &slowConn{nc: b, fr: http2.NewFramer(nil, b)}
-	c.conn = newConn(a, true, &Common{Cleartext: true, PingPeriod: -1, MaxHeaderBytes: 1 << 14, Windows: NewWindows(0)})
+	c.conn = newConn(a, true, &Common{Cleartext: true, PingPeriod: -1, MaxHeaderBytes: 1 << 14, Windows: NewWindows(0), Mix: NewMix()})
 	c.out, c.sendWindow, c.peerWindow = nil, 1<<30, 1<<30
 	c.fr.SetMaxReadFrameSize(maxReadFrame)
 	c.wg.Go(c.writeLoop)
@@ -160,7 +160,7 @@ func TestQueueIsBoundWhileBulkGoesBesideBatches(t *testing.T) {
 			}
 			synctest.Wait()
 		}
-		batch := func() {
+		batch := func(c *slowConn) {
 			c.write(t, newSink(), 100)
 			c.readData()
 			synctest.Wait()
@@ -170,17 +170,27 @@ func TestQueueIsBoundWhileBulkGoesBesideBatches(t *testing.T) {
 		if len(calls) > 0 {
 			t.Errorf("bulk alone: %v; want no bound", calls)
 		}
-		batch()
+		batch(c)
 		bulk()
 		if len(calls) < 2 || slices.Contains(calls, false) {
 			t.Errorf("bulk beside batches: %v; want a bound", calls)
 		}
 		calls = nil
 		time.Sleep(sharedTime)
-		batch()
-		batch()
+		batch(c)
+		batch(c)
 		if !slices.Equal(calls, boundLog{false}) {
 			t.Errorf("batches alone: %v; want one end of the bound", calls)
+		}
+		calls = nil
+		other := newSlowConn()
+		defer other.end()
+		other.cfg.Mix = c.cfg.Mix
+		time.Sleep(sharedTime)
+		batch(other)
+		bulk()
+		if len(calls) < 2 || slices.Contains(calls, false) {
+			t.Errorf("bulk beside batches of another connection: %v; want a bound", calls)
 		}
 	})
 }

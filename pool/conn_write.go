@@ -56,6 +56,10 @@ func (c *conn) writeOutLocked(self *Stream) {
 	c.out, c.spare = c.spare[:0], nil
 	c.isWriting = true
 	c.writeSince = time.Now()
+	if c.hasBatch {
+		c.hasBatch = false
+		c.cfg.Mix.noteBatch(c.writeSince)
+	}
 	if c.bounder != nil && (hasBulk || c.isBound) {
 		c.boundQueueLocked(hasBulk)
 	}

@@ -33,7 +33,7 @@ func (s *Stream) writeBatched(p []byte) (int, error) {
 			s.wakeSenderLocked() // if there is another
 			return done, err
 		}
-		c.hasBatches = true
+		c.hasBatch = true
 		room := min(int64(len(p)-done), s.sendWindow, c.sendWindow, int64(outSoftLimit-len(c.out)))
 		for room > 0 {
 			n := min(room, int64(c.peerFrame))

@@ -111,7 +111,7 @@ type Hop struct {
 	// zero, a batch leaves as soon as those about to send have joined it.
 	BatchDelay time.Duration
 	// Conns is the number of connections kept to each peer; only a front's. Above 1,
-	// one is for batches alone and the others for streamed bodies. If zero, 1 is used.
+	// one is for batches alone and the others for streamed bodies. If zero, 2 is used.
 	Conns int
 	// TLS is asked at each dial for the configuration of connections to h2tp://
 	// peers; the ServerName is set to the peer's host when empty.
@@ -178,7 +178,7 @@ func (c Codec) String() string {
 }
 
 func (h *Hop) complete() error {
-	def(&h.Conns, 1)
+	def(&h.Conns, 2)
 	def(&h.PingPeriod, 5*time.Second)
 	def(&h.PingTimeout, 5*time.Second)
 	def(&h.StreamMaxAge, 30*time.Minute)

@@ -11,11 +11,14 @@ import (
 // --conns opens as many sockets as it says, at once and however many first requests
 // come, and no more.
 func TestConnsAreThatManySockets(t *testing.T) {
-	for _, conns := range []int{1, 4} {
+	for _, conns := range []int{0, 1, 4} {
 		up := startUpstream(t, echoHandler)
 		ln := &acceptCounter{Listener: listenTCP(t)}
 		back := startBack(t, ln, Config{To: []string{"http://" + up}})
 		front, addr := startFront(t, Config{Hop: Hop{Conns: conns}, To: []string{"h2tpc://" + ln.Addr().String()}})
+		if conns == 0 {
+			conns = 2 // the default
+		}
 		var wg sync.WaitGroup
 		for range 50 {
 			wg.Go(func() {

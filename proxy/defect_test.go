@@ -312,7 +312,7 @@ func TestColdRequestsShareOneConnection(t *testing.T) {
 	const n = 1000
 	ln := &acceptCounter{Listener: listenTCP(t)}
 	startBack(t, ln, Config{Handler: okHandler})
-	f, err := NewFront(Config{To: []string{"h2tpc://" + ln.Addr().String()}, Limits: Limits{QueueTimeout: patience}})
+	f, err := NewFront(Config{Hop: Hop{Conns: 1}, To: []string{"h2tpc://" + ln.Addr().String()}, Limits: Limits{QueueTimeout: patience}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -210,7 +210,8 @@ func ExampleConfig_dial() {
 	go back.Serve(ln)
 
 	front := newFront(proxy.Config{
-		To: []string{"h2tpc://back.test:8043"},
+		To:  []string{"h2tpc://back.test:8043"},
+		Hop: proxy.Hop{Conns: 1},
 		Dial: func(network, addr string, timeout time.Duration) (net.Conn, error) {
 			fmt.Println("dial", addr)
 			return net.DialTimeout(network, ln.Addr().String(), timeout)

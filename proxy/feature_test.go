@@ -365,8 +365,8 @@ func TestFastResponseOvertakesSlowOne(t *testing.T) {
 	if a := slow.read("GET"); a.body != "/slow" {
 		t.Errorf("got %q", a.body)
 	}
-	if n := p.front.route.dests[0].(*peer).client.Stats(); n.Streams > 1+2*p.front.cfg.MinReady || n.Dials != 1 {
-		t.Errorf("%d streams, %d dials; want the batched one and the ready ones, and one dial", n.Streams, n.Dials)
+	if n := p.front.route.dests[0].(*peer).client.Stats(); n.Streams != 1 || n.Dials != 1 {
+		t.Errorf("%d streams, %d dials; want the batched one, and one dial", n.Streams, n.Dials)
 	}
 }
 
@@ -434,8 +434,8 @@ func TestLateResponseIsDropped(t *testing.T) {
 				t.Errorf("got %d %q", a.status, a.body)
 			}
 		}
-		if n := m.dials.Load(); n != 1 {
-			t.Errorf("%d connections over the hop; want 1", n)
+		if n := m.dials.Load(); n != 2 {
+			t.Errorf("%d connections over the hop; want 2", n)
 		}
 	})
 }
@@ -778,7 +778,7 @@ func TestCustomDialReachesUpstreamsAndPeers(t *testing.T) {
 		}
 	}
 	startBack(t, hop, Config{To: []string{"http://up.test"}, Dial: dialTo(&toUpstream, "up.test:80", up)})
-	_, addr := startFront(t, Config{To: []string{"h2tpc://back.test:8043"}, Dial: dialTo(&toPeer, "back.test:8043", hop.Addr().String())})
+	_, addr := startFront(t, Config{Hop: Hop{Conns: 1}, To: []string{"h2tpc://back.test:8043"}, Dial: dialTo(&toPeer, "back.test:8043", hop.Addr().String())})
 	c := dialClient(t, addr)
 	for range 3 {
 		c.get("/").want(t, 200, "through a custom dial")
@@ -845,7 +845,7 @@ func TestBackMayGoAndComeAgain(t *testing.T) {
 	addr := hop.Addr().String()
 	wordc := make(chan string, 100)
 	f, clients := startFront(t, Config{
-		To: []string{"h2tpc://" + addr}, Limits: Limits{QueueTimeout: patience},
+		Hop: Hop{Conns: 1}, To: []string{"h2tpc://" + addr}, Limits: Limits{QueueTimeout: patience},
 		Logger: slog.New(wordHandler{slog.NewTextHandler(io.Discard, nil), wordc}),
 	})
 	b := startBack(t, hop, Config{To: []string{"http://" + up}})

@@ -51,7 +51,7 @@ func newPeer(r *route, cfg *Config, end endpoint) (*peer, error) {
 	pc := pool.ClientConfig{
 		Common: pool.Common{
 			Cleartext: !end.isTLS, PingPeriod: cfg.PingPeriod, PingTimeout: cfg.PingTimeout,
-			Windows: cfg.Windows, Trace: cfg.Trace,
+			Windows: cfg.Windows, Trace: cfg.Trace, Mix: pool.NewMix(),
 			Logger: cfg.Logger,
 		},
 		Addr:        end.addr,
@@ -330,10 +330,8 @@ func (p *peer) shutdown(ctx context.Context) {
 	for _, ps := range p.streams() {
 		ps.drain(^uint32(0), failure{})
 	}
-	var wg sync.WaitGroup
-	wg.Go(func() { p.bulk.Shutdown(ctx) })
-	p.client.Shutdown(ctx)
-	wg.Wait()
+	p.client.Shutdown(ctx) // first: what is batched may yet need a stream
+	p.bulk.Shutdown(ctx)
 }
 
 func (p *peer) close() {

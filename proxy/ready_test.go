@@ -122,8 +122,8 @@ func TestIdleReadyStreamsAreReplaced(t *testing.T) {
 			t.Error(err)
 		}
 		time.Sleep(10 * time.Minute)
-		if r.Ready() != 4 || bs.ready.Ready() != 4 || r.Errors() != 0 || p.client.Stats().Streams != 6 {
-			t.Errorf("%d and %d ready, %d errors, %d streams", r.Ready(), bs.ready.Ready(), r.Errors(), p.client.Stats().Streams)
+		if r.Ready() != 4 || bs.ready.Ready() != 4 || r.Errors() != 0 || p.bulk.Stats().Streams != 5 {
+			t.Errorf("%d and %d ready, %d errors, %d streams", r.Ready(), bs.ready.Ready(), r.Errors(), p.bulk.Stats().Streams)
 		}
 		f.Close()
 		synctest.Wait()

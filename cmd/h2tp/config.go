@@ -90,7 +90,7 @@ func (o *options) settings() []*setting {
 			ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
 		},
 		Hop: proxy.Hop{
-			Conns: 1, PingPeriod: 5 * time.Second, PingTimeout: 5 * time.Second, StreamMaxAge: 30 * time.Minute, MinReady: 4, MaxReady: 64,
+			Conns: 2, PingPeriod: 5 * time.Second, PingTimeout: 5 * time.Second, StreamMaxAge: 30 * time.Minute, MinReady: 4, MaxReady: 64,
 		},
 		Balance: proxy.Balance{
 			Policy: "least", SlowStart: 5 * time.Second, EjectAfter: 5, EjectPercent: 50, EjectTime: time.Second, MaxEjected: 50, PanicBelow: 30, RetryPercent: 20, RetryMin: 10,

@@ -125,7 +125,7 @@ func TestCheckPrintsWhatTheFlagsComeTo(t *testing.T) {
 	lines := strings.Split(strings.TrimSuffix(stdout.String(), "\n"), "\n")
 	for _, want := range []string{
 		"listen = http://:0,h2tpc://:0/a/", "to = h2tpc://a,h2tpc://b:99/p", "compress = flate", "max-body = 64KiB",
-		"timeout = off", "batch-delay = 50µs", "secret-fields = X-A,X-B", "stream-max-age = 1h30m", "conns = 1",
+		"timeout = off", "batch-delay = 50µs", "secret-fields = X-A,X-B", "stream-max-age = 1h30m", "conns = 2",
 		"idle-timeout = 75s for clients, 55s for upstreams",
 	} {
 		if !slices.Contains(lines, want) {

@@ -32,8 +32,9 @@ type unbatcher struct {
 	decoding
 	limits wire.Limits
 	wdec   *wire.Decoder
-	buf    []byte // a batch that is not whole yet
-	held   int64  // of the route's memory, for buf
+	buf    []byte        // a batch that is not whole yet
+	held   int64         // of the route's memory, for buf
+	parts  time.Duration // when buf was last of use, on the route's clock
 	route  *route
 
 	lastRecv atomic.Int64 // when a batch came last, on the route's clock
@@ -49,8 +50,12 @@ type unbatcher struct {
 // plainBufs are decoded sections: hot, and shared by all streams.
 var plainBufs = sync.Pool{New: func() any { b := make([]byte, 0, batchSize+batchSize/4); return &b }}
 
+// partsIdle is for how long a buffer for batches that come in parts is kept without
+// use: each would hold memory that is bounded for all.
+const partsIdle = 5 * time.Second
+
 // releaseIdle gives the memory of a context back that the peer has not used for
-// so long that it must start it anew: PROTOCOL.md section 5.
+// so long that it must start it anew: PROTOCOL.md section 5; and an idle buffer.
 func (u *unbatcher) releaseIdle() {
 	if !u.mu.TryLock() {
 		return
@@ -58,6 +63,10 @@ func (u *unbatcher) releaseIdle() {
 	defer u.mu.Unlock()
 	if u.cdec != nil && time.Since(u.coded) > 2*codecIdle {
 		u.releaseCodec()
+	}
+	if u.buf != nil && len(u.buf) == 0 && u.route.now()-u.parts > partsIdle {
+		u.buf = nil
+		u.route.memory.free(&u.held)
 	}
 }
 
@@ -108,6 +117,9 @@ func (u *unbatcher) take(p []byte) error {
 	if u.isOver.Load() {
 		return pool.ErrClosed
 	}
+	if u.route == nil {
+		return nil // the text of a refusal
+	}
 	for len(p) > 0 {
 		if len(u.buf) == 0 {
 			n, err := u.whole(p)
@@ -121,8 +133,7 @@ func (u *unbatcher) take(p []byte) error {
 				p = p[n:]
 				continue
 			}
-			u.buf = append(u.buf, p...)
-			return nil
+			return u.keep(p)
 		}
 		// Complete the header first, then what it promises.
 		want := wire.HeaderSize
@@ -134,21 +145,30 @@ func (u *unbatcher) take(p []byte) error {
 			want = n
 		}
 		k := min(len(p), want-len(u.buf))
-		u.buf = append(u.buf, p[:k]...)
-		p = p[k:]
-		if !u.route.memory.hold(&u.held, int64(cap(u.buf))) {
-			return &pool.ResetError{Code: codeCalm, Local: true}
+		if err := u.keep(p[:k]); err != nil {
+			return err
 		}
+		p = p[k:]
 		if len(u.buf) < want || want == wire.HeaderSize {
 			continue
 		}
 		if err := u.batch(u.buf); err != nil {
 			return err
 		}
+		u.parts = time.Duration(u.lastRecv.Load())
 		if u.buf = u.buf[:0]; cap(u.buf) > keepBuffer {
 			u.buf = nil
 			u.route.memory.free(&u.held)
 		}
+	}
+	return nil
+}
+
+// keep holds what has come of a batch.
+func (u *unbatcher) keep(p []byte) error {
+	u.buf = append(u.buf, p...)
+	if !u.route.memory.hold(&u.held, int64(cap(u.buf))) {
+		return &pool.ResetError{Code: codeCalm, Local: true}
 	}
 	return nil
 }

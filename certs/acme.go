@@ -211,6 +211,9 @@ func (a *ACME) certificate(ctx context.Context, name string) (*tls.Certificate, 
 	}
 }
 
+// Lists reports whether certificates are obtained for name, which is in lower case.
+func (a *ACME) Lists(name string) bool { return a.isListed(name) }
+
 func (a *ACME) isListed(name string) bool {
 	return slices.Contains(a.exact, name) || a.isSuffixed(name)
 }

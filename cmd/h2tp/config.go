@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -26,6 +27,7 @@ type options struct {
 	tlsOptions
 
 	listen, to []string
+	redirect   []string
 	unixMode   fs.FileMode // of unix sockets
 	reusePort  bool
 	compress   string // the codec's name
@@ -39,6 +41,8 @@ type options struct {
 
 	// What the above come to.
 	listeners, destinations []endpoint
+	redirects               []endpoint
+	httpsAddr               net.Addr // of the first https listener
 	upstreamTLS             func() *tls.Config
 	token                   *sharedToken // nil without a file
 	log                     *slog.Logger
@@ -109,6 +113,7 @@ func (o *options) settings() []*setting {
 		{name: "trusted-proxies", arg: "CIDR[,CIDR...]", value: prefixes(&o.TrustedProxies), needs: needsFront, usage: "the only clients, by address or network, besides those of unix sockets, whose Forwarded, X-Forwarded-* and X-Real-Ip are passed on and appended to; those of others are dropped; without it every client's are passed on"},
 		{name: "proxy-protocol", value: boolean(&o.ProxyProtocol), needs: needsFront, usage: "connections to http, https and unix listeners begin with a header of the PROXY protocol, version 1 or 2: those of --trusted-proxies and of unix sockets, or all without that flag; --allow, --deny and --max-conns-per-addr then go by whom it names"},
 		{name: "forwarded", value: boolean(&o.Forwarded), needs: needsFront, usage: "tell upstreams of clients by Forwarded (RFC 7239) too, besides X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host"},
+		{name: "redirect", arg: "HOST:PORT[,...]", value: list(&o.redirect, o.checkRedirect), needs: needsListenHTTPS, usage: "where, such as :80, to send clients of plain HTTP to the first https listener, 301 or 308, hosts without a certificate being refused, and to answer http-01 challenges of --acme-names; open to every address"},
 		{name: "hsts", arg: "DURATION", value: duration(&o.HSTS, time.Second, 2*365*24*time.Hour, true), needs: needsListenHTTPS, usage: "how long browsers that came by https are to use nothing else: Strict-Transport-Security, where the upstream sends none; off is not said"},
 		{name: "get-only", value: boolean(&o.GetOnly), usage: "answer 405 to every method but GET and HEAD"},
 		{name: "unix-mode", arg: "MODE", value: mode(&o.unixMode), needs: needsListenUnix, usage: "who may connect to unix sockets, in octal; a socket that nobody listens on any more is replaced"},

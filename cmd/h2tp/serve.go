@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -114,19 +115,23 @@ type kind struct {
 // start listens everywhere before anything is served, so that a taken port ends
 // the process before the first client comes.
 func (s *server) start(ctx context.Context, o *options) error {
-	lns := make([]net.Listener, 0, len(o.listeners))
-	for _, e := range o.listeners {
+	listeners := slices.Concat(o.listeners, o.redirects)
+	lns := make([]net.Listener, 0, len(listeners))
+	for _, e := range listeners {
 		ln, err := o.open(ctx, e)
 		if err != nil {
 			for _, ln := range lns {
 				ln.Close()
 			}
-			return fmt.Errorf("flag --listen: %s: %w", e.url, err)
+			return fmt.Errorf("flag --%s: %s: %w", flagOf(e), e.url, err)
+		}
+		if e.scheme == "https" && o.httpsAddr == nil {
+			o.httpsAddr = ln.Addr()
 		}
 		lns = append(lns, ln)
 	}
 	ends := make(map[kind]end)
-	for i, e := range o.listeners {
+	for i, e := range listeners {
 		k := kind{e.scheme, e.prefix}
 		if k.scheme == "unix" {
 			k.scheme = "http"
@@ -148,6 +153,14 @@ func (s *server) start(ctx context.Context, o *options) error {
 	return nil
 }
 
+// flagOf is the flag that asked for a listener.
+func flagOf(e endpoint) string {
+	if e.scheme == "redirect" {
+		return "redirect"
+	}
+	return "listen"
+}
+
 func (o *options) newEnd(k kind, log *slog.Logger) (end, error) {
 	cfg := proxy.Config{Limits: o.Limits, Hop: o.Hop, Balance: o.Balance, Entry: o.Entry, To: o.to, UpstreamTLS: o.upstreamTLS, Prefix: k.prefix, Logger: log}
 	switch k.scheme {
@@ -156,6 +169,8 @@ func (o *options) newEnd(k kind, log *slog.Logger) (end, error) {
 	case "https":
 		cfg.ListenTLS = o.webTLS.Config()
 		return proxy.NewFront(cfg)
+	case "redirect":
+		return o.newRedirector(o.httpsAddr), nil
 	case "h2tp":
 		cfg.ListenTLS = o.hopTLS.Config()
 	default:

@@ -28,7 +28,7 @@ const leastFactor = 16
 
 // hasPlace reports whether a connection with so many streams may have another.
 func (w *Windows) hasPlace(streams int) bool {
-	most := leastFactor * w.limit / leastWindow
+	most := leastFactor * max(w.limit, leastWindow) / leastWindow // one stream's at least, lest all are refused
 	return w.streams.Load() < most || int64(streams) < most/max(1, w.conns.Load())
 }
 

@@ -200,3 +200,22 @@ func TestPayloadsOfAllSizesAreReadInOrder(t *testing.T) {
 		t.Errorf("%d bytes are kept after Close", n)
 	}
 }
+
+// Windows that have nothing to grow by are no reason to refuse streams.
+func TestTheLeastWindowsTakeStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ln := newPipeListener()
+		srv, _ := NewServer(ServerConfig{Common: Common{Cleartext: true, Windows: NewWindows(1)}, Accept: func(s *Stream) { s.Respond(200) }})
+		go srv.Serve(ln)
+		defer srv.Close()
+		cl, _ := NewClient(ClientConfig{Common: Common{Cleartext: true, Windows: NewWindows(1)}, Addr: "pipe", Dial: ln.dial})
+		defer cl.Close()
+		for range leastFactor {
+			s, err := cl.Open(t.Context(), Header{Path: "/"}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+		}
+	})
+}

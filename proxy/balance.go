@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -48,6 +49,17 @@ type Balance struct {
 	// RepeatIdempotent repeats PUT and DELETE, too, as GET, HEAD and OPTIONS are:
 	// once, when a connection was lost before a response.
 	RepeatIdempotent bool
+	// CheckPath is what each upstream is asked for, by GET on a connection of its own, to
+	// find whether it is healthy. If empty, none is asked. Peers are watched by the hop's pings.
+	CheckPath string
+	// CheckStatus is the status that says so. If zero, 200 to 399 do.
+	CheckStatus int
+	// CheckPeriod is the time between two checks, +-10 %, and CheckTimeout bounds one.
+	// If zero, 2 s and 1 s are used.
+	CheckPeriod, CheckTimeout time.Duration
+	// CheckFall failures in a row put an upstream out, and CheckRise successes bring it
+	// back. If zero, 3 and 2 are used.
+	CheckFall, CheckRise int
 }
 
 func (b *Balance) complete() error {
@@ -62,6 +74,10 @@ func (b *Balance) complete() error {
 	def(&b.PanicBelow, 30)
 	def(&b.RetryPercent, 20)
 	def(&b.RetryMin, 10)
+	def(&b.CheckPeriod, 2*time.Second)
+	def(&b.CheckTimeout, time.Second)
+	def(&b.CheckFall, 3)
+	def(&b.CheckRise, 2)
 	policy, err := balance.ParsePolicy(b.Policy)
 	kind, name, _ := strings.Cut(b.HashBy, ":")
 	isKey := b.HashBy == "target" || (kind == "field" || kind == "cookie") && name != ""
@@ -76,6 +92,10 @@ func (b *Balance) complete() error {
 		return fmt.Errorf("proxy: more than 100 percent")
 	case b.EjectTime < 0 || b.EjectTime > time.Hour:
 		return fmt.Errorf("proxy: EjectTime is %v; want up to 1h", b.EjectTime)
+	case b.CheckPath != "" && (b.CheckPath[0] != '/' || strings.ContainsFunc(b.CheckPath, func(r rune) bool { return r <= ' ' || r >= 0x7f })):
+		return fmt.Errorf("proxy: CheckPath is %q; want one that begins with a slash, of printable ASCII", b.CheckPath)
+	case min(b.CheckPeriod, b.CheckTimeout) < time.Millisecond || min(b.CheckFall, b.CheckRise) < 1:
+		return errors.New("proxy: CheckPeriod, CheckTimeout, CheckFall and CheckRise are to be positive")
 	}
 	return nil
 }
@@ -156,6 +176,9 @@ func (r *route) newDestination(cfg *Config, to string, isNewcomer bool) (destina
 		u := newUpstream(r, cfg, end)
 		u.member = r.group.NewMember(d, u)
 		r.group.Add(r.now(), u.member, true, isNewcomer)
+		if cfg.CheckPath != "" {
+			u.wg.Go(u.checkLoop)
+		}
 		return u, nil
 	}
 	p, err := newPeer(r, cfg, end)

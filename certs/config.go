@@ -97,8 +97,18 @@ type loaded struct {
 	certs  []*x509.Certificate // of this end, leaves only
 }
 
+// sealing are the cipher suites of TLS 1.2 with forward secrecy and authenticated encryption. Those of 1.3 all are so.
+var sealing = []uint16{
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+}
+
 func (cfg *ServerConfig) load() (*loaded, error) {
 	c := base(cfg.Protocols)
+	if len(cfg.Protocols) > 0 {
+		c.CipherSuites = sealing
+	}
 	l := &loaded{config: c}
 	switch {
 	case len(cfg.Pairs) == 0 && cfg.Certificate == nil && cfg.ACME == nil:

@@ -242,8 +242,8 @@ func (a *ACME) Close() error {
 // HTTPHandler answers http-01 challenges, on port 80, and leaves the rest to next.
 func (a *ACME) HTTPHandler(next http.Handler) http.Handler { return a.manager.HTTPHandler(next) }
 
-// Expiries returns when the certificates end that were shown since the start, by name. Those that cannot be had
-// now are left out.
+// Expiries returns when the certificates end that were shown since the start, by name, as they stand in the cache:
+// it orders none. Those that are not there are left out.
 func (a *ACME) Expiries() map[string]time.Time {
 	a.mu.Lock()
 	names := make([]string, 0, len(a.known))
@@ -253,8 +253,8 @@ func (a *ACME) Expiries() map[string]time.Time {
 	a.mu.Unlock()
 	ends := make(map[string]time.Time, len(names))
 	for _, name := range names {
-		if cert, err := a.obtain(name); err == nil && cert.Leaf != nil {
-			ends[name] = cert.Leaf.NotAfter
+		if _, leaf := a.leaf(name); leaf != nil {
+			ends[name] = leaf.NotAfter
 		}
 	}
 	return ends

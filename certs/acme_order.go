@@ -85,22 +85,31 @@ func (a *ACME) order(name string) (*tls.Certificate, error) {
 // look finds the name's certificate in the cache, where another process may have put it, and says whether it has
 // not expired. autocert checks the rest.
 func (a *ACME) look(name string, now time.Time) (isThere, isValid bool) {
+	isThere, leaf := a.leaf(name)
+	return isThere, leaf != nil && now.Before(leaf.NotAfter)
+}
+
+// leaf reads the name's certificate from the cache; nil if there is none, or what is there is none.
+func (a *ACME) leaf(name string) (isThere bool, leaf *x509.Certificate) {
 	ctx, cancel := context.WithTimeout(a.ctx, orderWait)
 	defer cancel()
 	rest, err := a.cache.Get(ctx, name)
 	if err != nil {
-		return false, false
+		return false, nil
 	}
 	for {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
-			return true, false
+			return true, nil
 		}
 		if block.Type != "CERTIFICATE" {
 			continue
 		}
 		leaf, err := x509.ParseCertificate(block.Bytes)
-		return true, err == nil && now.Before(leaf.NotAfter)
+		if err != nil {
+			return true, nil
+		}
+		return true, leaf
 	}
 }
 

@@ -19,6 +19,7 @@ type Back struct {
 	cfg   Config
 	route *route
 	srv   *pool.Server
+	hop   hopMeter
 	gate  entrance
 
 	mu         sync.Mutex // guards all below
@@ -62,6 +63,7 @@ func NewBack(cfg Config) (*Back, error) {
 func newRouteTo(cfg *Config, onHealth func(uint32)) (*route, error) {
 	r := newRoute(cfg)
 	r.onHealth = onHealth
+	r.onExchange, r.marker = cfg.OnExchange, newMarker(cfg)
 	if cfg.Handler != nil {
 		r.dests = append(r.dests, newHandlerOut(r, cfg))
 	}
@@ -246,5 +248,13 @@ func (b *Back) Stats() Stats {
 	hop := b.srv.Stats()
 	st.HopIn += hop.BytesIn
 	st.HopOut += hop.BytesOut
+	st.Hop = b.hop.stats()
+	st.Hop.Conns, st.Hop.Streams, st.Hop.BytesIn, st.Hop.BytesOut = hop.Conns, hop.Streams, hop.BytesIn, hop.BytesOut
+	for _, bs := range b.list() {
+		st.Hop.Sessions = append(st.Hop.Sessions, bs.sender.stats(&bs.inflight, bs.ready.Ready()))
+	}
+	b.mu.Lock()
+	st.IsDraining = b.isDraining
+	b.mu.Unlock()
 	return st
 }

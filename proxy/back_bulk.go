@@ -98,6 +98,7 @@ func (hx *hopExchange) stream(ex *exchange, resp *wire.Response) bodyWriter {
 	theirs, _ := parseTerms(s.Header()) // looked at when it came
 	w := newBulkWriter(s, &bs.b.cfg, bulkTerms(bs.b.route, lightCodecs), theirs)
 	w.isRaw = isRaw
+	w.sent = &bs.b.hop.out
 	return &backBody{bulkWriter: w, bs: bs, overc: make(chan struct{})}
 }
 

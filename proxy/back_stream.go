@@ -41,6 +41,7 @@ func newBackStream(b *Back, s *pool.Stream, theirs terms) *backStream {
 	})
 	own.codecs = bs.unbatcher.prepare(b.cfg.Memory, own.limits.Window)
 	bs.own = own
+	bs.sent, bs.came = &b.hop.out, &b.hop.in
 	bs.sender.init(s, &b.cfg.Hop, own, theirs)
 	bs.unbatcher.init(&b.cfg.Hop, b.route, own, theirs, bs.onRecord)
 	return bs
@@ -213,6 +214,11 @@ func (bs *backStream) onRequest(rec *wire.Record) error {
 	}
 	if status != 0 || refuse.code != 0 {
 		before := bs.sizeLocked()
+		refused := status
+		if refused == 0 {
+			refused, _ = statusOf(refuse)
+		}
+		bs.b.route.meter.refuse(refused)
 		if status != 0 {
 			bs.wenc.AppendResponse(&bs.open, rec.ID, &wire.Response{Status: status, BodyKind: wire.BodyWhole})
 		} else if refuse.isNotStarted {

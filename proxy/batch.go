@@ -45,6 +45,7 @@ type sender struct {
 	peer   wire.Announced
 	kickc  chan struct{} // wakes flushLoop, capacity 1
 	donec  chan struct{} // closed when flushLoop has ended
+	sent   *wayMeter
 
 	// Owned by flushLoop.
 	enc    *compress.Encoder
@@ -58,10 +59,11 @@ type sender struct {
 	open       wire.Batch
 	queue      []wire.Batch // sealed
 	spare      []wire.Batch
-	spareSize  int    // bytes in spare
-	queued     int    // bytes in open and queue
-	lastID     uint32 // highest request id appended
-	sentID     uint32 // highest request id that may have left
+	spareSize  int       // bytes in spare
+	queued     int       // bytes in open and queue
+	since      time.Time // when the first of them came
+	lastID     uint32    // highest request id appended
+	sentID     uint32    // highest request id that may have left
 	isSleeping bool
 	isEnded    bool  // nothing more is appended; flushLoop ends the stream's side
 	err        error // the stream is dead
@@ -80,6 +82,10 @@ func (s *sender) init(stream *pool.Stream, hop *Hop, own, peer terms) {
 
 // appendedLocked makes sure that what was appended to open will be sent.
 func (s *sender) appendedLocked(before int) {
+	if s.queued == 0 {
+		s.since = time.Now()
+	}
+	s.open.Records++
 	s.queued += len(s.open.Shared) + len(s.open.Raw) - before
 	if len(s.open.Shared)+len(s.open.Raw) >= batchSize {
 		s.sealLocked()
@@ -182,8 +188,10 @@ func (s *sender) flushLoop() {
 		batches, s.queue = s.queue, batches[:0]
 		s.queued = 0
 		s.sentID = s.lastID
+		since := s.since
 		s.room.Broadcast()
 		s.mu.Unlock()
+		s.sent.waited.time(time.Since(since))
 		for i := range batches {
 			if err := s.send(&batches[i]); err != nil {
 				s.mu.Lock()
@@ -295,6 +303,7 @@ func (s *sender) send(b *wire.Batch) error {
 		s.isAnew = false
 		s.coded = time.Now()
 	}
+	s.sent.batch(b.Records, len(b.Shared)+len(b.Raw), len(out))
 	_, err = s.stream.Write(out)
 	if s.out = out; cap(out) > keepBuffer {
 		s.out = nil

@@ -41,12 +41,14 @@ func (in *bulkIn) loop() {
 	defer in.wg.Wait()
 	defer in.s.Close()
 	in.r = newBulkReader(&b.cfg.Hop, b.route)
+	in.r.came = &b.hop.in
 	defer in.r.release()
 	if err := in.s.Respond(200, in.r.own.fields()...); err != nil {
 		return
 	}
 	in.r.begin(in.s, in.theirs)
 	in.w = newBulkWriter(in.s, &b.cfg, in.r.own, in.theirs)
+	in.w.sent = &b.hop.out
 	defer in.w.release()
 	in.s.SetReadDeadline(time.Now().Add(bodyWait))
 	rec, err := in.r.next()
@@ -59,12 +61,15 @@ func (in *bulkIn) loop() {
 	ex.sink = in
 	switch {
 	case rec.Over == wire.OverTarget:
+		b.route.meter.refuse(414)
 		in.respond(ex, &wire.Response{Status: 414, BodyKind: wire.BodyWhole})
 		return
 	case rec.Over != wire.OverNone:
+		b.route.meter.refuse(431)
 		in.fail(ex, failure{code: wire.CodeFieldsTooLarge})
 		return
 	case !in.hx.copyBulk(&rec.Request, b.route.via):
+		b.route.meter.refuse(508)
 		in.fail(ex, failure{code: wire.CodeLoop})
 		return
 	}

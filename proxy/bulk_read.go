@@ -24,6 +24,7 @@ type bulkReader struct {
 	held  int64 // of the route's memory, for what both buffers have above bulkRoom
 	wdec  *wire.Decoder
 	rec   wire.Record
+	came  *wayMeter // nil counts nothing
 
 	in    *[]byte // what was read; (*in)[at:] is not used up
 	at    int
@@ -113,6 +114,7 @@ func (r *bulkReader) beginBatch(h wire.Header, p []byte) error {
 		return errSum
 	}
 	r.size = wire.HeaderSize + len(p)
+	r.came.bytes(h.Plain+h.Raw, r.size)
 	r.wdec.Reset(shared, raw, h.Clear)
 	return nil
 }

@@ -29,6 +29,7 @@ type bulkWriter struct {
 	wenc  *wire.Encoder
 	batch wire.Batch
 	out   []byte
+	sent  *wayMeter // nil counts nothing
 
 	mu    sync.Mutex // guards all below
 	cenc  *compress.Encoder
@@ -53,11 +54,13 @@ func (w *bulkWriter) flush() error {
 	if len(b.Shared)+len(b.Raw) > w.peer.Batch { // a head: pieces are smaller
 		return ErrTooLarge
 	}
+	plain := len(b.Shared) + len(b.Raw)
 	err := w.encode(b)
 	b.Shared, b.Raw, b.Clear = b.Shared[:0], b.Raw[:0], false
 	if err != nil {
 		return err
 	}
+	w.sent.bytes(plain, len(w.out))
 	_, err = w.s.Write(w.out)
 	return err
 }

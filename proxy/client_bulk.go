@@ -59,6 +59,7 @@ func (c *clientConn) serveBulk(n int) bool {
 	c.mu.Unlock()
 	c.setState(stateRunning)
 	if c.isLoop {
+		c.f.route.meter.refuse(508)
 		c.fail(&c.ex, failure{code: wire.CodeLoop})
 	} else {
 		c.f.route.carry(&c.ex)

@@ -354,6 +354,7 @@ func (c *clientConn) start(n int) {
 	c.mu.Unlock()
 	c.setState(stateRunning)
 	if c.isLoop {
+		c.f.route.meter.refuse(508)
 		c.fail(&c.ex, failure{code: wire.CodeLoop})
 		return
 	}

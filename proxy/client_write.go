@@ -15,6 +15,7 @@ import (
 // refuse writes an error and waits a little for the client to read it: closing
 // with input unread would reset the connection under it.
 func (c *clientConn) refuse(status int, text string) {
+	c.f.route.meter.refuse(status)
 	o := getOutput()
 	defer o.put()
 	o.b = http1.AppendStatusLine(o.b, status, nil)

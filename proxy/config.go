@@ -231,6 +231,14 @@ type Config struct {
 	// Dial makes the connections to destinations, within timeout. If nil, TCP is
 	// used, and Close does not wait for a dial.
 	Dial func(network, addr string, timeout time.Duration) (net.Conn, error)
+	// RequestID adds an X-Request-Id to requests that have none. One that is there is passed on as any field.
+	RequestID bool
+	// TraceContext says what is done with traceparent. The zero value passes it on.
+	TraceContext TraceContext
+	// OnExchange is told of each exchange that is over, for an access log. It is called by the goroutine that ends the
+	// exchange and others wait for: it must not wait, and keep nothing of what it is given. Requests that were refused before
+	// they became exchanges are not told. If nil, nobody is.
+	OnExchange func(*Exchange)
 	// Logger takes what an operator should know. If nil, nothing is written.
 	Logger *slog.Logger
 }

@@ -36,6 +36,8 @@ type exchange struct {
 	isSafe      bool          // may be sent again though it may have been started
 	attempts    int           // deliveries, the running one included
 	began       time.Duration // on the route's clock
+	delivered   time.Duration // when it was delivered last
+	last        destination   // and where
 	deadline    time.Duration // on the route's clock
 	queued      time.Duration // when it began to wait for a peer
 	chosen
@@ -71,7 +73,7 @@ type station struct {
 func (ex *exchange) reset() {
 	ex.at.Store(nil)
 	ex.isCancelled.Store(false)
-	ex.attempts, ex.mayWait, ex.src = 0, false, nil
+	ex.last, ex.attempts, ex.mayWait, ex.src = nil, 0, false, nil
 	ex.isBulk, ex.isTouched = false, false
 	ex.member = nil
 }
@@ -85,7 +87,15 @@ func (ex *exchange) interim(resp *wire.Response) {
 
 // finish ends the exchange with its response. The caller has taken it out of its
 // table and does not touch it again.
-func (ex *exchange) finish(resp *wire.Response) {
+func (ex *exchange) finish(resp *wire.Response) { ex.finishAt(resp, ex.route.now()) }
+
+// finishAt is finish where the clock was read already.
+func (ex *exchange) finishAt(resp *wire.Response, now time.Duration) {
+	ex.last.meter().answered(ex, resp.Status, now)
+	ex.ended(resp.Status, now)
+	if ex.route.onExchange != nil {
+		ex.log(resp.Status, "", int64(len(resp.Body)), now)
+	}
 	ex.route.left()
 	if ex.member != nil {
 		ex.noteHead(resp.Status)
@@ -99,12 +109,20 @@ func (ex *exchange) finish(resp *wire.Response) {
 // that nobody wants it.
 func (ex *exchange) stream(resp *wire.Response) bodyWriter {
 	r := ex.route
-	isTunnel := resp.Status == 101
 	m := ex.member
+	ex.last.meter().answered(ex, resp.Status, r.now())
 	ex.noteHead(resp.Status)
 	ex.member = nil // ex may be used again before the body is over
-	c := &countedBody{r: r, member: m, isTunnel: isTunnel}
+	c := &countedBody{r: r, member: m, isTunnel: resp.Status == 101, method: methodIndex(ex.req.Method), began: ex.began, status: resp.Status}
+	if r.onExchange != nil {
+		c.entry = new(Exchange)
+		ex.describe(c.entry)
+		c.entry.own()
+	}
 	if c.bodyWriter = ex.sink.stream(ex, resp); c.bodyWriter == nil {
+		r.meter.ended[c.method][resultGone].Add(1)
+		c.status = StatusGone
+		c.log("", r.now())
 		c.left()
 		return nil
 	}
@@ -118,6 +136,11 @@ type countedBody struct {
 	member   *balance.Member // that it is on; may be nil
 	total    int64
 	isTunnel bool // an Upgrade's: no body
+
+	// Of the exchange, which may be another by now.
+	method, status int
+	began          time.Duration
+	entry          *Exchange // for OnExchange; else nil
 }
 
 // write holds the body to MaxBody, whoever says how long it is.
@@ -136,13 +159,32 @@ func (c *countedBody) left() {
 }
 
 func (c *countedBody) end(trailers []wire.Field) error {
-	c.left()
+	c.over("")
 	return c.bodyWriter.end(trailers)
 }
 
 func (c *countedBody) abort(err error) {
-	c.left()
+	c.r.meter.cut.Add(1)
+	c.over("cut")
 	c.bodyWriter.abort(err)
+}
+
+func (c *countedBody) over(failure string) {
+	now := c.r.now()
+	c.r.meter.ended[c.method][resultOf(c.status)].Add(1)
+	if !c.isTunnel {
+		c.r.meter.took.time(now - c.began)
+	}
+	c.log(failure, now)
+	c.left()
+}
+
+// log tells OnExchange, if there is one.
+func (c *countedBody) log(failure string, now time.Duration) {
+	if e := c.entry; e != nil {
+		e.Status, e.Failure, e.Bytes, e.Duration, e.IsBulk = c.status, failure, c.total, now-c.began, true
+		c.r.onExchange(e)
+	}
 }
 
 // fail ends the exchange, or sends it elsewhere when that is allowed. The caller
@@ -152,16 +194,52 @@ func (ex *exchange) fail(f failure) {
 		ex.drop()
 		return
 	}
+	ex.last.meter().failed[failureIndex(f.code)].Add(1)
 	ex.noteFailed(f)
 	if ex.route.repeat(ex, f) {
 		return
 	}
+	ex.failed(f)
 	ex.route.left()
 	ex.sink.fail(ex, f)
 }
 
+// failed counts an exchange that ends without a response of its destination.
+func (ex *exchange) failed(f failure) {
+	status, token := statusOf(f)
+	now := ex.route.now()
+	ex.route.meter.failed[failureIndex(f.code)].Add(1)
+	ex.ended(status, now)
+	if ex.route.onExchange != nil {
+		ex.log(status, token, 0, now)
+	}
+}
+
+// ended counts an exchange that is over, but for whoever is to be told.
+func (ex *exchange) ended(status int, now time.Duration) {
+	m := &ex.route.meter
+	m.ended[methodIndex(ex.req.Method)][resultOf(status)].Add(1)
+	m.took.time(now - ex.began)
+}
+
+// gone counts an exchange for which nobody waits any more.
+func (ex *exchange) gone() {
+	ex.route.meter.ended[methodIndex(ex.req.Method)][resultGone].Add(1)
+	ex.last.meter().ended[resultGone].Add(1)
+	if ex.route.onExchange != nil {
+		ex.log(StatusGone, "", 0, ex.route.now())
+	}
+}
+
+// answered counts the response to ex.
+func (m *destMeter) answered(ex *exchange, status int, now time.Duration) {
+	m.ended[resultOf(status)].Add(1)
+	m.took.time(now - ex.delivered)
+}
+
 // drop lets go of an exchange that was cancelled before or while it was delivered.
 func (ex *exchange) drop() {
+	ex.gone()
 	ex.route.left()
 	ex.letGo()
 	ex.sink.dropped(ex)
@@ -180,6 +258,7 @@ func (ex *exchange) cancel() bool {
 	if st == nil || !st.cancel(ex) {
 		return false
 	}
+	ex.gone()
 	ex.route.left()
 	ex.letGo()
 	return true

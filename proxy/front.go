@@ -119,6 +119,7 @@ func (f *Front) add(c *clientConn) bool {
 		return false
 	}
 	f.conns[c] = struct{}{}
+	f.route.stats.conns.Add(1)
 	f.wg.Go(c.serveLoop)
 	return true
 }
@@ -264,4 +265,11 @@ func (f *Front) Close() error {
 }
 
 // Stats returns the counts.
-func (f *Front) Stats() Stats { return f.route.snapshot() }
+func (f *Front) Stats() Stats {
+	st := f.route.snapshot()
+	f.mu.Lock()
+	st.Conns = len(f.conns)
+	f.mu.Unlock()
+	st.IsDraining = f.isDraining.Load()
+	return st
+}

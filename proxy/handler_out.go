@@ -26,6 +26,7 @@ type handlerOut struct {
 	here    station
 	wg      sync.WaitGroup
 	running atomic.Int64
+	destMeter
 
 	mu       sync.Mutex // guards all below
 	free     []*handlerLoop

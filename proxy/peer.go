@@ -33,6 +33,8 @@ type peer struct {
 
 	inflight atomic.Int64
 	member   *balance.Member // immutable
+	destMeter
+	hop hopMeter
 
 	mu         sync.Mutex // guards all below
 	stream     *peerStream
@@ -251,7 +253,9 @@ func (p *peer) use(ps *peerStream) {
 	if wasDown {
 		p.log.Info("peer is up", "peer", p.end.url)
 	}
+	now := p.route.now()
 	for _, ex := range waiting {
+		p.destMeter.queued.time(now - ex.queued)
 		ps.deliver(ex)
 	}
 	if isClosing {
@@ -350,15 +354,17 @@ func (p *peer) close() {
 	}
 }
 
-// bytes returns what crossed the hop, HTTP/2 included.
-func (p *peer) bytes() (in, out int64) {
+// pooled are the counts of the connections, those of bulk streams too.
+func (p *peer) pooled() pool.Stats {
 	st := p.client.Stats()
-	in, out = st.BytesIn, st.BytesOut
 	if p.bulk != p.client {
-		st = p.bulk.Stats()
-		in, out = in+st.BytesIn, out+st.BytesOut
+		more := p.bulk.Stats()
+		st.Conns += more.Conns
+		st.Streams += more.Streams
+		st.BytesIn += more.BytesIn
+		st.BytesOut += more.BytesOut
 	}
-	return in, out
+	return st
 }
 
 var _ destination = (*peer)(nil)

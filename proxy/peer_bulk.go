@@ -112,6 +112,7 @@ func (b *peerBulk) run() *failure {
 		b.in.release()
 		b.in = newLightReader(hop, b.p.route)
 	}
+	b.in.came = &b.p.hop.in
 	defer b.in.release()
 	ctx, cancel := context.WithCancel(b.p.ctx)
 	defer cancel()
@@ -168,6 +169,7 @@ func (b *peerBulk) open(ctx context.Context) *failure {
 		return &failure{code: wire.CodeInternal, isNotStarted: true, err: fmt.Errorf("peer's terms: %w", err)}
 	}
 	b.out = newBulkWriter(b.s, p.cfg, b.in.own, theirs)
+	b.out.sent = &p.hop.out
 	b.in.begin(b.s, theirs)
 	return nil
 }

@@ -89,6 +89,7 @@ type frontBody struct {
 func (b *frontBody) loop() {
 	ps, p := b.ps, b.ps.p
 	b.in = newBulkReader(&p.cfg.Hop, p.route)
+	b.in.came = &p.hop.in
 	defer b.in.release()
 	err := b.meet()
 	ps.sender.mu.Lock()

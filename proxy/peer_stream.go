@@ -48,6 +48,7 @@ func (ps *peerStream) Opened(s *pool.Stream) error {
 	if ps.isGone {
 		return pool.ErrClosed
 	}
+	ps.sent, ps.came = &ps.p.hop.out, &ps.p.hop.in
 	ps.sender.init(s, hop, own, theirs)
 	ps.unbatcher.init(hop, ps.p.route, own, theirs, ps.onRecord)
 	ps.session = s.Header().Value("h2tp-session")
@@ -207,7 +208,7 @@ func (ps *peerStream) onResponse(rec *wire.Record) error {
 		ps.p.fail(ex, failure{code: wire.CodeResponseTooLarge, isPeers: true, err: ErrTooLarge})
 	default:
 		ps.p.inflight.Add(-1)
-		ex.finish(resp)
+		ex.finishAt(resp, time.Duration(ps.lastRecv.Load())) // when its batch came
 	}
 	return nil
 }

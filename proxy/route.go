@@ -30,6 +30,10 @@ type destination interface {
 	carry(ex *exchange)
 	// isUp reports whether a delivery now is likely to work.
 	isUp(now time.Duration) bool
+	// meter is where its exchanges are counted.
+	meter() *destMeter
+	// stats tells how it fares.
+	stats(now time.Duration) DestinationStats
 	// load is the number of exchanges in its charge.
 	load() int
 	// sweep fails what has run out of time.
@@ -59,9 +63,13 @@ type route struct {
 
 	via []byte // this process's name in Via, random
 
+	onExchange func(*Exchange) // may be nil
+	marker     *marker         // nil marks nothing
+
 	inflight atomic.Int64
 	memory   budget
 	stats    stats
+	meter    meter
 
 	donec chan struct{}
 	once  sync.Once
@@ -112,8 +120,10 @@ func (r *route) carry(ex *exchange) {
 func (r *route) begin(ex *exchange) {
 	d, _ := r.pick(ex)
 	if d == nil {
+		f := failure{code: wire.CodeUnreachable, isNotStarted: true, err: errNowhere}
+		ex.failed(f)
 		r.left()
-		ex.sink.fail(ex, failure{code: wire.CodeUnreachable, isNotStarted: true, err: errNowhere})
+		ex.sink.fail(ex, f)
 		return
 	}
 	r.send(ex, d)
@@ -125,6 +135,7 @@ var errNowhere = errors.New("no destination")
 func (r *route) admit(ex *exchange) bool {
 	ex.route = r
 	ex.began = r.now()
+	ex.delivered = ex.began
 	ex.deadline = ex.began + r.cfg.Timeout
 	if r.cfg.Timeout < 0 {
 		ex.deadline = noDeadline
@@ -133,13 +144,18 @@ func (r *route) admit(ex *exchange) bool {
 		ex.deadline = min(ex.deadline, ex.began+left)
 	}
 	ex.isSafe = r.isRepeatable(&ex.req)
+	if r.marker != nil {
+		r.marker.mark(&ex.req)
+	}
 	if r.refuseMethod(ex) {
 		return false
 	}
 	if n := r.inflight.Add(1); r.cfg.MaxExchanges > 0 && n > int64(r.cfg.MaxExchanges) {
 		r.left()
 		r.stats.overloads.Add(1)
-		ex.sink.fail(ex, failure{code: wire.CodeOverload, isNotStarted: true, err: ErrOverloaded})
+		f := failure{code: wire.CodeOverload, isNotStarted: true, err: ErrOverloaded}
+		ex.failed(f)
+		ex.sink.fail(ex, f)
 		return false
 	}
 	r.stats.exchanges.Add(1)
@@ -148,6 +164,7 @@ func (r *route) admit(ex *exchange) bool {
 
 func (r *route) send(ex *exchange, d destination) {
 	ex.attempts++
+	ex.last = d
 	if ex.isBulk {
 		d.carry(ex)
 	} else {
@@ -199,6 +216,7 @@ func (r *route) repeat(ex *exchange, f failure) bool {
 		return false
 	}
 	r.stats.repeats.Add(1)
+	ex.delivered = r.now()
 	if ex.src != nil {
 		ex.src.restart()
 	}

@@ -1,19 +1,40 @@
 package proxy
 
-import "sync/atomic"
+import (
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/h2tp/h2tp/proxy/internal/balance"
+)
 
 type stats struct {
 	exchanges, repeats, overloads atomic.Int64
-	refused, denied, badTokens    atomic.Int64
+	conns, refused, denied        atomic.Int64
+	badTokens                     atomic.Int64
 	clientIn, clientOut           atomic.Int64
 }
 
-// Stats are counts of a [Front] or [Back] since it was made.
+// Stats are counts of a [Front] or [Back] since it was made, and what is the case now.
 type Stats struct {
 	// Exchanges were begun; Repeats of them sent again; Overloads refused.
 	Exchanges, Repeats, Overloads int64
 	// InFlight are running now.
 	InFlight int64
+	// Ended are those that were begun and are over, by method and status; a status of "gone" has those for which
+	// nobody waited any more. The sets of both are fixed.
+	Ended []Count
+	// Failures are exchanges that ended without a response of their destination, by reason, and bodies of
+	// responses that were cut short, whose reason is "cut".
+	Failures []Count
+	// Refusals are requests that became no exchange, by status.
+	Refusals []Count
+	// Took is how long exchanges took, in seconds, from the whole request to the last byte of the response handed
+	// on. Tunnels, and exchanges for which nobody waited any more, are left out.
+	Took Histogram
+	// Conns are connections of clients open now, Accepted those since the start.
+	Conns    int
+	Accepted int64
 	// Refused are clients' connections closed over MaxConns or MaxConnsPerAddr.
 	Refused int64
 	// Denied are connections closed because their address may not come, or for want of a PROXY header.
@@ -24,20 +45,208 @@ type Stats struct {
 	ClientIn, ClientOut int64
 	// HopIn and HopOut are bytes of HTTP/2 read from and written to peers, without TLS.
 	HopIn, HopOut int64
+	// Held is what messages hold of BodyMemory.
+	Held int64
+	// IsDraining is set once Shutdown or Close was called.
+	IsDraining bool
+	// Hop is a back's with its fronts, all together; nil of a front.
+	Hop *HopStats
+	// Destinations are in the order of Config.To; or it is the Handler.
+	Destinations []DestinationStats
+}
+
+// Count is how often something happened.
+type Count struct {
+	Method string // of Ended only
+	What   string // a class of status such as "2xx", a status, or a reason
+	N      int64
+}
+
+// Histogram tells how large values were. Counts[i] are those no larger than Bounds[i] and larger than the bound
+// before; its last element, one more than Bounds has, are the rest.
+type Histogram struct {
+	Bounds []float64
+	Counts []int64
+	Sum    float64
+}
+
+// DestinationStats are of one destination.
+type DestinationStats struct {
+	// URL is as in Config.To, or "handler". Kind is "peer", "upstream" or "handler".
+	URL, Kind string
+	// IsUp is set when a delivery now is likely to work; else Why says why it is not.
+	IsUp bool
+	Why  string
+	// InFlight exchanges were given to it, Waiting of them wait for a connection.
+	InFlight, Waiting int
+	// Conns are open to it.
+	Conns int
+	// Ended are attempts, by the class of their status or "gone"; Failures those that failed, by reason.
+	Ended, Failures []Count
+	// Took is the time of attempts in seconds, until the whole response was here, or the head of a streamed one. Queued
+	// is how long those waited that had to wait for a connection.
+	Took, Queued Histogram
+	// Hop is that to a peer; else nil.
+	Hop *HopStats
+}
+
+// HopStats are of the hop to one peer, or at a back of those from all fronts.
+type HopStats struct {
+	// Conns and Streams are HTTP/2's, open now.
+	Conns, Streams int
+	// Sessions are the batched streams among them, those that drain left out.
+	Sessions []SessionStats
+	// BytesIn and BytesOut are those of HTTP/2, without TLS.
+	BytesIn, BytesOut int64
+	// In came from the peer, Out was sent to it.
+	In, Out BatchStats
+}
+
+// SessionStats are of one batched stream.
+type SessionStats struct {
+	Addr     string // the peer's
+	Codec    string // that this end sends with
+	InFlight int    // batched exchanges
+	Ready    int    // its ready streams
+}
+
+// BatchStats are of the batches of one direction of a hop.
+type BatchStats struct {
+	// Plain and Coded are bytes of records before and after the codec; streamed bodies count too.
+	Plain, Coded int64
+	// Records and Sizes are of each batch on a batched stream: how many records it had, and its bytes before the codec.
+	Records, Sizes Histogram
+	// Waited is how long a record waited at most until its batch was sent, in seconds; only of Out.
+	Waited Histogram
+}
+
+func (h *histogram) stats(bounds []int64, unit float64) Histogram {
+	to := Histogram{Bounds: make([]float64, len(bounds)), Counts: make([]int64, len(bounds)+1), Sum: float64(h.sum.Load()) / unit}
+	for i := range to.Counts {
+		if to.Counts[i] = h.counts[i].Load(); i < len(bounds) {
+			to.Bounds[i] = float64(bounds[i]) / unit
+		}
+	}
+	return to
+}
+
+func (h *histogram) seconds() Histogram { return h.stats(timeBounds, float64(time.Second)) }
+
+func (m *hopMeter) stats() *HopStats { return &HopStats{In: m.in.stats(), Out: m.out.stats()} }
+
+func (m *wayMeter) stats() BatchStats {
+	return BatchStats{
+		Plain: m.plain.Load(), Coded: m.coded.Load(),
+		Records: m.records.stats(countBounds, 1), Sizes: m.sizes.stats(sizeBounds, 1), Waited: m.waited.seconds(),
+	}
+}
+
+// begin begins what a destination tells of itself.
+func (m *destMeter) begin(url, kind string) DestinationStats {
+	st := DestinationStats{URL: url, Kind: kind, Took: m.took.seconds(), Queued: m.queued.seconds(), Failures: failureCounts(&m.failed)}
+	for i := range m.ended {
+		st.Ended = append(st.Ended, Count{What: resultNames[i], N: m.ended[i].Load()})
+	}
+	return st
+}
+
+func failureCounts(from *[len(failureCodes)]atomic.Int64) (list []Count) {
+	for i, code := range failureCodes {
+		_, token := statusOf(failure{code: code})
+		list = append(list, Count{What: token, N: from[i].Load()})
+	}
+	return list
+}
+
+func (p *peer) stats(now time.Duration) DestinationStats {
+	st := p.begin(p.end.url, "peer")
+	hop, pooled := p.hop.stats(), p.pooled()
+	hop.Conns, hop.Streams, hop.BytesIn, hop.BytesOut = pooled.Conns, pooled.Streams, pooled.BytesIn, pooled.BytesOut
+	st.Hop, st.Conns, st.InFlight, st.IsUp = hop, hop.Conns, p.load(), p.isUp(now)
+	p.mu.Lock()
+	st.Waiting = p.waiting.len()
+	err, ps := p.err, p.stream
+	p.mu.Unlock()
+	if ps != nil {
+		hop.Sessions = append(hop.Sessions, ps.sender.stats(&ps.inflight, ps.ready.Ready()))
+	}
+	if dialErr := p.client.Err(); dialErr != nil {
+		err = dialErr
+	}
+	st.outIf(p.route, p.member, err)
+	return st
+}
+
+// outIf says why no exchange is likely to be sent to a destination. One that is alone gets them all the same.
+func (st *DestinationStats) outIf(r *route, m *balance.Member, err error) {
+	why := ""
+	if m != nil && r.only == nil {
+		why = m.Why()
+	}
+	st.IsUp = st.IsUp && why == ""
+	switch {
+	case st.IsUp || err == nil:
+		st.Why = why
+	case why == "":
+		st.Why = err.Error()
+	default:
+		st.Why = why + ": " + err.Error()
+	}
+}
+
+// stats is what a batched stream's two ends have in common.
+func (s *sender) stats(inflight *table, ready int) SessionStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return SessionStats{Addr: s.stream.RemoteAddr().String(), Codec: s.codec.String(), InFlight: inflight.n, Ready: ready}
+}
+
+func (u *upstream) stats(now time.Duration) DestinationStats {
+	st := u.begin(u.end.url, "upstream")
+	st.InFlight, st.IsUp = u.load(), u.isUp(now)
+	u.mu.Lock()
+	st.Waiting = u.waiting.len()
+	st.Conns = len(u.conns) + len(u.bulk)
+	err := u.downErr
+	u.mu.Unlock()
+	st.outIf(u.route, u.member, err)
+	return st
+}
+
+func (h *handlerOut) stats(time.Duration) DestinationStats {
+	st := h.begin("handler", "handler")
+	st.InFlight, st.IsUp = h.load(), true
+	return st
 }
 
 func (r *route) snapshot() Stats {
 	st := Stats{
 		Exchanges: r.stats.exchanges.Load(), Repeats: r.stats.repeats.Load(), Overloads: r.stats.overloads.Load(),
-		InFlight: r.inflight.Load(), Refused: r.stats.refused.Load(), Denied: r.stats.denied.Load(), BadTokens: r.stats.badTokens.Load(),
-		ClientIn: r.stats.clientIn.Load(), ClientOut: r.stats.clientOut.Load(),
+		InFlight: r.inflight.Load(), Accepted: r.stats.conns.Load(), Refused: r.stats.refused.Load(), Denied: r.stats.denied.Load(),
+		BadTokens: r.stats.badTokens.Load(), ClientIn: r.stats.clientIn.Load(), ClientOut: r.stats.clientOut.Load(),
+		Held: r.memory.used.Load(), Took: r.meter.took.seconds(), Failures: failureCounts(&r.meter.failed),
 	}
-	for _, d := range r.dests {
-		if p, ok := d.(*peer); ok {
-			in, out := p.bytes()
-			st.HopIn += in
-			st.HopOut += out
+	st.Failures = append(st.Failures, Count{What: "cut", N: r.meter.cut.Load()})
+	for m := range r.meter.ended {
+		for i := range r.meter.ended[m] {
+			st.Ended = append(st.Ended, Count{Method: methodNames[m], What: resultNames[i], N: r.meter.ended[m][i].Load()})
 		}
+	}
+	for i, status := range refusalStatuses {
+		what := "other"
+		if i < len(refusalStatuses)-1 {
+			what = strconv.Itoa(status)
+		}
+		st.Refusals = append(st.Refusals, Count{What: what, N: r.meter.refusals[i].Load()})
+	}
+	now := r.now()
+	for _, d := range r.dests {
+		ds := d.stats(now)
+		if ds.Hop != nil {
+			st.HopIn += ds.Hop.BytesIn
+			st.HopOut += ds.Hop.BytesOut
+		}
+		st.Destinations = append(st.Destinations, ds)
 	}
 	return st
 }

@@ -36,6 +36,7 @@ type unbatcher struct {
 	held   int64         // of the route's memory, for buf
 	parts  time.Duration // when buf was last of use, on the route's clock
 	route  *route
+	came   *wayMeter
 
 	lastRecv atomic.Int64 // when a batch came last, on the route's clock
 	rec      wire.Record
@@ -213,9 +214,10 @@ func (u *unbatcher) batch(p []byte) error {
 	}
 	u.lastRecv.Store(int64(u.route.now()))
 	u.wdec.Reset(shared, raw, h.Clear)
-	for {
+	for records := 0; ; records++ {
 		if err := u.wdec.Next(&u.rec); err != nil {
 			if err == io.EOF {
+				u.came.batch(records, h.Plain+h.Raw, len(p))
 				return nil
 			}
 			return streamError(err)

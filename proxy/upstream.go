@@ -33,6 +33,7 @@ type upstream struct {
 
 	member *balance.Member // immutable
 
+	destMeter
 	inflight  atomic.Int64
 	downUntil atomic.Int64 // on the route's clock
 
@@ -43,6 +44,7 @@ type upstream struct {
 	waiting  fifo
 	carried  map[*exchange]*upstreamBulk // of those in waiting, who carries it
 	isClosed bool
+	downErr  error // why it was down last
 }
 
 func newUpstream(r *route, cfg *Config, end endpoint) *upstream {
@@ -90,6 +92,7 @@ func (u *upstream) deliver(ex *exchange) {
 			ex.drop()
 			return
 		}
+		ex.queued = u.route.now()
 		u.waiting.push(ex) // bounded by the route's MaxExchanges
 		u.mu.Unlock()
 		return
@@ -134,7 +137,7 @@ func (u *upstream) release(c *upstreamConn) {
 		c.close()
 		return
 	}
-	ex := u.waiting.pop()
+	ex := u.popLocked()
 	b := u.carried[ex]
 	switch {
 	case ex == nil:
@@ -151,6 +154,15 @@ func (u *upstream) release(c *upstreamConn) {
 		u.inflight.Add(-1)
 		u.deliver(ex) // the connection is of no use: look for another
 	}
+}
+
+// popLocked takes the exchange out that has waited longest, nil when none waits.
+func (u *upstream) popLocked() *exchange {
+	ex := u.waiting.pop()
+	if ex != nil {
+		u.destMeter.queued.time(u.route.now() - ex.queued)
+	}
+	return ex
 }
 
 func (u *upstream) hasRoomLocked() bool { return len(u.conns)+len(u.bulk) < u.cfg.MaxUpstreamConns }
@@ -187,7 +199,7 @@ func (u *upstream) forgetBulk(c *upstreamBulk) {
 func (u *upstream) nextAndUnlock() {
 	var ex *exchange
 	if !u.isClosed && u.hasRoomLocked() {
-		ex = u.waiting.pop()
+		ex = u.popLocked()
 	}
 	if b := u.carried[ex]; b != nil {
 		u.admitLocked(ex, b)
@@ -227,6 +239,9 @@ func (u *upstream) takeLocked(match func(*exchange) bool) (batched []*exchange) 
 func (u *upstream) noteDown(err error) {
 	now := u.route.now()
 	u.downUntil.Store(int64(now + downFor))
+	u.mu.Lock()
+	u.downErr = err
+	u.mu.Unlock()
 	if u.route.group.Refused(now, u.member) {
 		u.cfg.Logger.Warn("upstream is down", "upstream", u.end.url, "err", err)
 	}

@@ -29,6 +29,7 @@ func (u *upstream) carry(ex *exchange) {
 		u.admitLocked(ex, c)
 	default:
 		u.carried[ex] = c
+		ex.queued = u.route.now()
 		u.waiting.push(ex) // bounded by the route's MaxExchanges
 	}
 	u.mu.Unlock()

@@ -406,16 +406,17 @@ func (c *upstreamConn) finish(head int) error {
 	c.ex = nil
 	isReusable = isReusable && ex != nil && !c.isRest && !c.isClosed
 	c.mu.Unlock()
+	now := c.u.route.now()
 	if ex != nil {
 		c.u.inflight.Add(-1)
-		ex.finish(&resp)
+		ex.finishAt(&resp, now)
 	}
 	c.in = nil
 	in.put(&c.u.route.memory)
 	if !isReusable {
 		return errDone
 	}
-	c.idleSince.Store(int64(c.u.route.now()))
+	c.idleSince.Store(int64(now))
 	c.u.release(c)
 	return nil
 }

@@ -24,6 +24,7 @@ type webCall struct {
 	f    *Front
 	w    http.ResponseWriter
 	rc   *http.ResponseController
+	addr []byte // the client's IP address
 	edit hygiene
 
 	webSrc *webSource // of a bulk exchange
@@ -62,10 +63,12 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if f.cfg.MaxExchanges > 0 && n > int64(f.cfg.MaxExchanges) { // a request that comes slowly holds a goroutine
 		f.route.stats.overloads.Add(1)
+		f.route.meter.refuse(503)
 		c.refuse(503)
 		return
 	}
 	if status := c.fill(r); status != 0 {
+		f.route.meter.refuse(status)
 		c.refuse(status)
 		return
 	}
@@ -120,6 +123,7 @@ func (c *webCall) fill(r *http.Request) int {
 		}
 	}
 	from := c.f.cfg.originOf(addrOf(textAddr(r.RemoteAddr)), r.TLS != nil)
+	c.addr = from.addr
 	req.Fields = c.edit.forwarded(req.Fields, &from, req.Authority, &c.f.cfg.Entry)
 	var isNew bool
 	if req.Fields, isNew = c.edit.via(req.Fields, strconv.Itoa(r.ProtoMajor)+"."+strconv.Itoa(r.ProtoMinor)+" ", c.f.route.via); !isNew {

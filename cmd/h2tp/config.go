@@ -25,6 +25,7 @@ type options struct {
 	proxy.Balance
 	proxy.Entry
 	tlsOptions
+	adminOptions
 
 	listen, to []string
 	redirect   []string
@@ -181,6 +182,8 @@ func (o *options) settings() []*setting {
 		{name: "min-rate", arg: "SIZE", value: size(&o.MinRate, 1, 1<<30, true), needs: needsFront, usage: "bytes a second that a client sends of a streamed body before its response begins (408 below) and takes of a response, over each 10s that it is waited for; off is no bound"},
 		{name: "write-timeout", arg: "DURATION", value: duration(&o.WriteTimeout, 100*ms, longest, false), usage: "how long a client, an upstream, or a peer of a streamed body, may take nothing of what is written to it"},
 		{name: "drain-timeout", arg: "DURATION", value: duration(&o.drainTimeout, ms, longest, false), usage: "how long SIGTERM or SIGINT lets what runs finish; a second signal stops at once"},
+		{name: "admin", arg: "URL", value: text(&o.adminURL), usage: "where to answer those who operate this process, http://127.0.0.1:PORT or unix:///PATH: metrics, health, status, pprof, drain and reload; only a loopback address without --admin-public"},
+		{name: "admin-public", value: boolean(&o.adminPublic), usage: "let --admin be any address: whoever reaches it can drain this process and read its memory"},
 		{name: "log-format", arg: "FORMAT", value: choice(&o.logFormat, "text", "json"), usage: "of the log on standard error: text or json"},
 		{name: "log-level", arg: "LEVEL", value: choice(&o.logLevel, "debug", "info", "warn", "error"), usage: "least level that is logged: debug, info, warn or error"},
 	}
@@ -243,6 +246,9 @@ func (o *options) validate(list []*setting) error {
 	if (o.Policy == "hash") != (o.HashBy != "") {
 		return errors.New("flags --policy hash and --hash-by need each other")
 	}
+	if err := o.checkAdmin(); err != nil {
+		return err
+	}
 	if err := o.checkTLS(); err != nil {
 		return err
 	}
@@ -276,7 +282,7 @@ func (o *options) lacks(n need) string {
 	case needsListenTCP:
 		ok, why = find(o.listeners, "http", "https", "h2tp", "h2tpc"), "every --listen URL has scheme unix"
 	case needsListenUnix:
-		ok, why = find(o.listeners, "unix"), "no --listen URL has scheme unix"
+		ok, why = find(o.listeners, "unix") || strings.HasPrefix(o.adminURL, "unix:"), "no --listen URL has scheme unix"
 	case needsHop:
 		ok = find(o.listeners, "h2tp", "h2tpc") || find(o.destinations, "h2tp", "h2tpc")
 		why = "no --listen or --to URL has scheme h2tp or h2tpc"

@@ -59,7 +59,15 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	hupc := make(chan os.Signal, 1)
 	signal.Notify(hupc, syscall.SIGHUP)
 	defer signal.Stop(hupc)
-	s := &server{log: log, failc: make(chan error, 1)}
+	s := &server{log: log, failc: make(chan error, 1), drainc: make(chan struct{}, 1)}
+	s.reload = func() error {
+		o.token.reload()
+		return reload(o.live, log)
+	}
+	defer s.admin.close()
+	if err := s.startAdmin(ctx, o); err != nil {
+		return err
+	}
 	defer s.close()
 	if err := s.start(ctx, o); err != nil {
 		return err
@@ -67,6 +75,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	followCtx, stop := context.WithCancel(ctx)
 	defer stop()
 	s.follow(followCtx, o)
+	s.admin.note(true, false)
 	log.Info("serving", "to", o.to)
 	return s.wait(ctx, sigc, hupc, o)
 }
@@ -104,6 +113,10 @@ type server struct {
 	ends  []end
 	failc chan error     // the first end that failed, capacity 1
 	wg    sync.WaitGroup // serveLoops, shutdown
+
+	admin  adminServer
+	drainc chan struct{} // draining was ordered, capacity 1
+	reload func() error  // logs what it does
 }
 
 // kind tells which listeners share an end: all fronts do, and backs with the
@@ -147,7 +160,9 @@ func (s *server) start(ctx context.Context, o *options) error {
 			ends[k] = end
 			s.ends = append(s.ends, end)
 		}
-		s.log.Info("listening", "url", e.scheme+"://"+lns[i].Addr().String()+e.prefix)
+		url := e.scheme + "://" + lns[i].Addr().String() + e.prefix
+		s.log.Info("listening", "url", url)
+		s.admin.add(ends[k], k, url)
 		s.serve(ends[k], lns[i])
 	}
 	return nil
@@ -200,14 +215,16 @@ func (s *server) wait(ctx context.Context, sigc, hupc <-chan os.Signal, o *optio
 		case err := <-s.failc:
 			return err
 		case <-hupc:
-			reload(o.live, s.log)
-			o.token.reload()
+			s.reload()
+		case <-s.drainc:
+			why = "ordered"
 		case sig := <-sigc:
 			why = sig.String()
 		case <-ctx.Done():
 			why = context.Cause(ctx).Error()
 		}
 	}
+	s.admin.note(true, true)
 	s.log.Info("draining", "why", why, "timeout", o.drainTimeout)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.drainTimeout)
 	defer cancel()

@@ -158,12 +158,13 @@ func (s *server) follow(ctx context.Context, o *options) {
 }
 
 // reload reads the certificates anew, as SIGHUP asks.
-func reload(live []*certs.Live, log *slog.Logger) {
+func reload(live []*certs.Live, log *slog.Logger) error {
 	for _, l := range live {
 		if err := l.Reload(); err != nil {
 			log.Error("certificates not reloaded, the old ones stay", "err", err)
-			return
+			return fmt.Errorf("certificates not reloaded, the old ones stay: %w", err)
 		}
 	}
 	log.Info("reloaded")
+	return nil
 }

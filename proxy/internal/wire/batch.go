@@ -28,6 +28,8 @@ type Batch struct {
 	Shared []byte // records; goes through the stream's codec
 	Raw    []byte // secret values and compressed bodies; never does
 	Clear  bool   // set by the encoder: the dictionary is emptied before the first record
+
+	Records int // for its user's count; not looked at here
 }
 
 // Header is what precedes a batch's sections on the wire.

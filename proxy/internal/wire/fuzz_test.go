@@ -27,7 +27,7 @@ func FuzzDecodeBatch(f *testing.F) {
 			p = p[HeaderSize:]
 			shared, raw := p[:h.Plain], p[h.Plain:h.Plain+h.Raw]
 			p = p[h.Plain+h.Raw:]
-			if !fuzzBatch(t, d, e, again, Batch{shared, raw, h.Clear}, &isExact) {
+			if !fuzzBatch(t, d, e, again, Batch{Shared: shared, Raw: raw, Clear: h.Clear}, &isExact) {
 				return
 			}
 		}

@@ -247,10 +247,10 @@ func TestVectorsCutShort(t *testing.T) {
 		batches, full, _ := v.decode()
 		for last := range batches {
 			for k := range batches[last].Shared {
-				v.checkCut(t, full, batches[:last], Batch{batches[last].Shared[:k], batches[last].Raw, batches[last].Clear})
+				v.checkCut(t, full, batches[:last], Batch{Shared: batches[last].Shared[:k], Raw: batches[last].Raw, Clear: batches[last].Clear})
 			}
 			for k := range batches[last].Raw {
-				v.checkCut(t, full, batches[:last], Batch{batches[last].Shared, batches[last].Raw[:k], batches[last].Clear})
+				v.checkCut(t, full, batches[:last], Batch{Shared: batches[last].Shared, Raw: batches[last].Raw[:k], Clear: batches[last].Clear})
 			}
 		}
 		for k := range min(len(v.stream), HeaderSize) {

@@ -1,0 +1,210 @@
+// Package admin is the listener of those who operate h2tp: metrics, health and status, and the orders to drain and to
+// reload. It has a listener and goroutines of its own, so that it answers while the ends are overloaded.
+package admin
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/net/netutil"
+
+	"github.com/h2tp/h2tp/proxy"
+)
+
+// maxConns bounds the connections; more wait to be accepted.
+const maxConns = 256
+
+// Config says what is told, and who does what is ordered. All funcs but State may be nil.
+type Config struct {
+	// State is asked for each answer, at most once at a time.
+	State func() State
+	// Drain begins to drain, and does not wait for its end.
+	Drain func()
+	// Reload does what SIGHUP does.
+	Reload func() error
+	// AnyHost takes requests for any host. Else it must be an IP address or localhost, as a page that a browser shows
+	// on this machine cannot have it for another name.
+	AnyHost bool
+	// Logger takes the orders. It must be set.
+	Logger *slog.Logger
+}
+
+// State is what there is to tell.
+type State struct {
+	Version string
+	Started time.Time
+	// IsServing is set once all ends accept.
+	IsServing bool
+	// IsDraining is set once draining has begun.
+	IsDraining bool
+	Ends       []End
+	// Certificates are those shown, by name, with when they end.
+	Certificates map[string]time.Time
+	// CodecMemory and WindowMemory are what --codec-memory and --window-memory bound.
+	CodecMemory, WindowMemory Memory
+	// AccessLogLost are lines that did not fit the access log's queue.
+	AccessLogLost int64
+}
+
+// End is a front or a back.
+type End struct {
+	// Name is the scheme and prefix of its listeners: all with the same are one end.
+	Name  string
+	Kind  string // front or back
+	URLs  []string
+	Stats proxy.Stats
+}
+
+// Memory is what is used of a limit; a negative one is none.
+type Memory struct {
+	Used  int64 `json:"used"`
+	Limit int64 `json:"limit"`
+}
+
+// Server answers. Its methods may be called concurrently.
+type Server struct {
+	cfg Config
+	srv *http.Server
+	mu  sync.Mutex // held while State is asked
+}
+
+// New makes a Server.
+func New(cfg Config) *Server {
+	s := &Server{cfg: cfg}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /metrics", s.metrics)
+	mux.HandleFunc("GET /healthz", s.healthz)
+	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.HandleFunc("GET /status", s.status)
+	mux.HandleFunc("POST /drain", s.drain)
+	mux.HandleFunc("POST /reload", s.reload)
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	s.srv = &http.Server{
+		Handler: s.guard(http.NewCrossOriginProtection().Handler(mux)), ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
+		ReadTimeout: 5 * time.Second, WriteTimeout: 2 * time.Minute, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+	}
+	return s
+}
+
+// Serve accepts on ln until Close, and then returns nil.
+func (s *Server) Serve(ln net.Listener) error {
+	err := s.srv.Serve(netutil.LimitListener(ln, maxConns))
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// Close ends everything now.
+func (s *Server) Close() error { return s.srv.Close() }
+
+// guard refuses requests for a host that only a name server, which may be anybody's, can have led here.
+func (s *Server) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.cfg.AnyHost && !isLocalHost(r.Host) {
+			http.Error(w, "the Host must be an IP address or localhost", http.StatusForbidden)
+			return
+		}
+		w.Header().Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
+
+func isLocalHost(hostport string) bool {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	}
+	if n := len(host); n > 2 && host[0] == '[' && host[n-1] == ']' {
+		host = host[1 : n-1]
+	}
+	_, err := netip.ParseAddr(host)
+	return err == nil || host == "localhost" || host == ""
+}
+
+func (s *Server) state() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cfg.State()
+}
+
+func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	st := s.state()
+	w.Write(appendMetrics(nil, &st))
+}
+
+// healthz says that the process lives: nothing of the ends is asked.
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") }
+
+func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
+	st := s.state()
+	if why := st.unready(); why != "" {
+		http.Error(w, why, http.StatusServiceUnavailable)
+		return
+	}
+	io.WriteString(w, "ready\n")
+}
+
+// unready says why no exchanges should be sent here, or nothing.
+func (st *State) unready() string {
+	switch {
+	case st.IsDraining:
+		return "draining"
+	case !st.IsServing:
+		return "starting"
+	}
+	for _, e := range st.Ends {
+		isUp := false
+		for _, d := range e.Stats.Destinations {
+			isUp = isUp || d.IsUp
+		}
+		if !isUp {
+			return "no destination of " + e.Name + " is up"
+		}
+	}
+	return ""
+}
+
+func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
+	st := s.state()
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(newStatus(&st, time.Now())); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(b.Bytes())
+}
+
+func (s *Server) drain(w http.ResponseWriter, r *http.Request) {
+	s.cfg.Logger.Info("drain ordered", "addr", r.RemoteAddr)
+	s.cfg.Drain()
+	w.WriteHeader(http.StatusAccepted)
+	io.WriteString(w, "draining\n")
+}
+
+func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
+	s.cfg.Logger.Info("reload ordered", "addr", r.RemoteAddr)
+	if err := s.cfg.Reload(); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	io.WriteString(w, "reloaded\n")
+}

@@ -1,0 +1,207 @@
+package admin
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/h2tp/h2tp/proxy"
+)
+
+// family is a metric with all its labels' values. Its kind is counter, gauge or histogram.
+type family struct {
+	name, kind string
+	labels     []string
+	help       string
+	write      func(p *page, st *State)
+}
+
+// ends makes a family's write of what is written for each end.
+func ends(write func(p *page, e *End, st *proxy.Stats)) func(*page, *State) {
+	return func(p *page, st *State) {
+		for i := range st.Ends {
+			write(p, &st.Ends[i], &st.Ends[i].Stats)
+		}
+	}
+}
+
+// destinations is ends for each destination.
+func destinations(write func(p *page, end string, d *proxy.DestinationStats)) func(*page, *State) {
+	return ends(func(p *page, e *End, st *proxy.Stats) {
+		for i := range st.Destinations {
+			write(p, e.Name, &st.Destinations[i])
+		}
+	})
+}
+
+// hops is ends for each hop: a back's with its fronts, and those to peers.
+func hops(write func(p *page, end, peer string, h *proxy.HopStats)) func(*page, *State) {
+	return ends(func(p *page, e *End, st *proxy.Stats) {
+		if st.Hop != nil {
+			write(p, e.Name, "fronts", st.Hop)
+		}
+		for _, d := range st.Destinations {
+			if d.Hop != nil {
+				write(p, e.Name, d.URL, d.Hop)
+			}
+		}
+	})
+}
+
+// batches is hops for each direction.
+func batches(write func(p *page, b *proxy.BatchStats, labels ...string)) func(*page, *State) {
+	return hops(func(p *page, end, peer string, h *proxy.HopStats) {
+		write(p, &h.In, end, peer, "in")
+		write(p, &h.Out, end, peer, "out")
+	})
+}
+
+// runtimeValue is a number of the Go runtime.
+func runtimeValue(name string) func(*page, *State) {
+	return func(p *page, _ *State) { p.value(readRuntime(name)) }
+}
+
+var (
+	byEnd         = []string{"end"}
+	byDestination = []string{"end", "destination"}
+	byHop         = []string{"end", "peer"}
+	byDirection   = []string{"end", "peer", "direction"}
+)
+
+// families are all metrics, in the order of the page and of the README's table. The values of labels are bounded: ends
+// and destinations are those of the flags, methods, statuses and reasons are fixed sets.
+var families = []family{
+	{"h2tp_exchanges_total", "counter", []string{"end", "method", "status"}, "exchanges that are over, by method and class of status; gone: nobody waited any more",
+		ends(func(p *page, e *End, st *proxy.Stats) {
+			for _, c := range st.Ended {
+				p.count(c.N, e.Name, c.Method, c.What)
+			}
+		})},
+	{"h2tp_exchange_duration_seconds", "histogram", byEnd, "from the whole request to the last byte of the response handed on",
+		ends(func(p *page, e *End, st *proxy.Stats) { p.histogram(st.Took, e.Name) })},
+	{"h2tp_exchange_failures_total", "counter", []string{"end", "reason"}, "exchanges answered for a destination that gave no response; cut: bodies of responses that ended too soon",
+		ends(func(p *page, e *End, st *proxy.Stats) {
+			for _, c := range st.Failures {
+				p.count(c.N, e.Name, c.What)
+			}
+		})},
+	{"h2tp_exchanges_in_flight", "gauge", byEnd, "exchanges that run, bounded by --max-exchanges",
+		ends(func(p *page, e *End, st *proxy.Stats) { p.count(st.InFlight, e.Name) })},
+	{"h2tp_repeats_total", "counter", byEnd, "attempts after an exchange's first",
+		ends(func(p *page, e *End, st *proxy.Stats) { p.count(st.Repeats, e.Name) })},
+	{"h2tp_overloads_total", "counter", byEnd, "exchanges over --max-exchanges, answered 503",
+		ends(func(p *page, e *End, st *proxy.Stats) { p.count(st.Overloads, e.Name) })},
+	{"h2tp_refused_requests_total", "counter", []string{"end", "status"}, "requests answered with this status for what they were, or how they came",
+		ends(func(p *page, e *End, st *proxy.Stats) {
+			for _, c := range st.Refusals {
+				p.count(c.N, e.Name, c.What)
+			}
+		})},
+	{"h2tp_client_connections", "gauge", byEnd, "connections of clients, bounded by --max-conns",
+		ends(func(p *page, e *End, st *proxy.Stats) { p.count(int64(st.Conns), e.Name) })},
+	{"h2tp_client_connections_total", "counter", byEnd, "connections of clients that were accepted",
+		ends(func(p *page, e *End, st *proxy.Stats) { p.count(st.Accepted, e.Name) })},
+	{"h2tp_refused_connections_total", "counter", []string{"end", "reason"}, "connections closed at once: limit is --max-conns or --max-conns-per-addr, address is --allow or --deny",
+		ends(func(p *page, e *End, st *proxy.Stats) {
+			p.count(st.Refused, e.Name, "limit")
+			p.count(st.Denied, e.Name, "address")
+		})},
+	{"h2tp_bad_tokens_total", "counter", byEnd, "streams of fronts refused for want of the right token",
+		ends(func(p *page, e *End, st *proxy.Stats) { p.count(st.BadTokens, e.Name) })},
+	{"h2tp_client_received_bytes_total", "counter", byEnd, "bytes from clients, without TLS",
+		ends(func(p *page, e *End, st *proxy.Stats) { p.count(st.ClientIn, e.Name) })},
+	{"h2tp_client_sent_bytes_total", "counter", byEnd, "bytes to clients, without TLS",
+		ends(func(p *page, e *End, st *proxy.Stats) { p.count(st.ClientOut, e.Name) })},
+	{"h2tp_message_memory_bytes", "gauge", byEnd, "what messages hold, bounded by --body-memory",
+		ends(func(p *page, e *End, st *proxy.Stats) { p.count(st.Held, e.Name) })},
+	{"h2tp_draining", "gauge", byEnd, "1 while draining",
+		ends(func(p *page, e *End, st *proxy.Stats) { p.flag(st.IsDraining, e.Name) })},
+
+	{"h2tp_destination_up", "gauge", byDestination, "1 when a delivery now is likely to work",
+		destinations(func(p *page, end string, d *proxy.DestinationStats) { p.flag(d.IsUp, end, d.URL) })},
+	{"h2tp_destination_attempts_total", "counter", []string{"end", "destination", "status"}, "attempts that were answered, by class of status; gone: nobody waited any more",
+		destinations(func(p *page, end string, d *proxy.DestinationStats) {
+			for _, c := range d.Ended {
+				p.count(c.N, end, d.URL, c.What)
+			}
+		})},
+	{"h2tp_destination_failures_total", "counter", []string{"end", "destination", "reason"}, "attempts that failed",
+		destinations(func(p *page, end string, d *proxy.DestinationStats) {
+			for _, c := range d.Failures {
+				p.count(c.N, end, d.URL, c.What)
+			}
+		})},
+	{"h2tp_destination_duration_seconds", "histogram", []string{"end", "destination", "kind"}, "of attempts, to the whole response, or to the head of a streamed one: of kind upstream the upstream's time, of kind peer the hop's and what is behind it",
+		destinations(func(p *page, end string, d *proxy.DestinationStats) { p.histogram(d.Took, end, d.URL, d.Kind) })},
+	{"h2tp_destination_queue_duration_seconds", "histogram", byDestination, "how long exchanges waited for a connection; only those that had to",
+		destinations(func(p *page, end string, d *proxy.DestinationStats) { p.histogram(d.Queued, end, d.URL) })},
+	{"h2tp_destination_in_flight", "gauge", byDestination, "exchanges given to it",
+		destinations(func(p *page, end string, d *proxy.DestinationStats) { p.count(int64(d.InFlight), end, d.URL) })},
+	{"h2tp_destination_waiting", "gauge", byDestination, "those of them that wait for a connection",
+		destinations(func(p *page, end string, d *proxy.DestinationStats) { p.count(int64(d.Waiting), end, d.URL) })},
+	{"h2tp_destination_connections", "gauge", byDestination, "connections to it",
+		destinations(func(p *page, end string, d *proxy.DestinationStats) { p.count(int64(d.Conns), end, d.URL) })},
+
+	{"h2tp_hop_connections", "gauge", byHop, "HTTP/2 connections; of a back those of all its fronts, whose peer is fronts",
+		hops(func(p *page, end, peer string, h *proxy.HopStats) { p.count(int64(h.Conns), end, peer) })},
+	{"h2tp_hop_streams", "gauge", byHop, "HTTP/2 streams",
+		hops(func(p *page, end, peer string, h *proxy.HopStats) { p.count(int64(h.Streams), end, peer) })},
+	{"h2tp_hop_sessions", "gauge", byHop, "batched streams",
+		hops(func(p *page, end, peer string, h *proxy.HopStats) { p.count(int64(len(h.Sessions)), end, peer) })},
+	{"h2tp_hop_ready_streams", "gauge", byHop, "streams opened in advance that are not taken",
+		hops(func(p *page, end, peer string, h *proxy.HopStats) {
+			n := 0
+			for _, s := range h.Sessions {
+				n += s.Ready
+			}
+			p.count(int64(n), end, peer)
+		})},
+	{"h2tp_hop_received_bytes_total", "counter", byHop, "bytes of HTTP/2 from the peer, without TLS",
+		hops(func(p *page, end, peer string, h *proxy.HopStats) { p.count(h.BytesIn, end, peer) })},
+	{"h2tp_hop_sent_bytes_total", "counter", byHop, "bytes of HTTP/2 to the peer, without TLS",
+		hops(func(p *page, end, peer string, h *proxy.HopStats) { p.count(h.BytesOut, end, peer) })},
+	{"h2tp_hop_plain_bytes_total", "counter", byDirection, "bytes of records and streamed bodies before the codec",
+		batches(func(p *page, b *proxy.BatchStats, labels ...string) { p.count(b.Plain, labels...) })},
+	{"h2tp_hop_coded_bytes_total", "counter", byDirection, "the same after the codec",
+		batches(func(p *page, b *proxy.BatchStats, labels ...string) { p.count(b.Coded, labels...) })},
+	{"h2tp_batch_records", "histogram", byDirection, "records in a batch",
+		batches(func(p *page, b *proxy.BatchStats, labels ...string) { p.histogram(b.Records, labels...) })},
+	{"h2tp_batch_size_bytes", "histogram", byDirection, "bytes of a batch before the codec",
+		batches(func(p *page, b *proxy.BatchStats, labels ...string) { p.histogram(b.Sizes, labels...) })},
+	{"h2tp_batch_wait_seconds", "histogram", byHop, "how long the first record of a batch waited until the batch was sent",
+		hops(func(p *page, end, peer string, h *proxy.HopStats) { p.histogram(h.Out.Waited, end, peer) })},
+
+	{"h2tp_codec_memory_bytes", "gauge", nil, "what codec contexts take of --codec-memory",
+		func(p *page, st *State) { p.count(st.CodecMemory.Used) }},
+	{"h2tp_window_memory_bytes", "gauge", nil, "what receive windows take of --window-memory",
+		func(p *page, st *State) { p.count(st.WindowMemory.Used) }},
+	{"h2tp_certificate_expiry_timestamp_seconds", "gauge", []string{"name"}, "when the certificate shown for the name ends, in seconds since 1970",
+		func(p *page, st *State) {
+			for _, name := range slices.Sorted(maps.Keys(st.Certificates)) {
+				p.count(st.Certificates[name].Unix(), name)
+			}
+		}},
+	{"h2tp_access_log_lost_total", "counter", nil, "lines that --access-log had no room for",
+		func(p *page, st *State) { p.count(st.AccessLogLost) }},
+	{"h2tp_build_info", "gauge", []string{"version"}, "1, with what was built",
+		func(p *page, st *State) { p.count(1, st.Version) }},
+	{"process_start_time_seconds", "gauge", nil, "when the process began, in seconds since 1970",
+		func(p *page, st *State) { p.value(float64(st.Started.UnixMilli()) / 1e3) }},
+	{"go_goroutines", "gauge", nil, "goroutines", runtimeValue("/sched/goroutines:goroutines")},
+	{"go_gomaxprocs", "gauge", nil, "processors in use at most, now", runtimeValue("/sched/gomaxprocs:threads")},
+	{"go_heap_objects_bytes", "gauge", nil, "heap in use or not yet freed", runtimeValue("/memory/classes/heap/objects:bytes")},
+	{"go_memory_bytes", "gauge", nil, "memory that the runtime has of the system", runtimeValue("/memory/classes/total:bytes")},
+	{"go_gc_cycles_total", "counter", nil, "garbage collections", runtimeValue("/gc/cycles/total:gc-cycles")},
+	{"go_cpu_seconds_total", "counter", nil, "processor time of Go code and the runtime, estimated at each garbage collection", func(p *page, _ *State) {
+		p.value(readRuntime("/cpu/classes/total:cpu-seconds") - readRuntime("/cpu/classes/idle:cpu-seconds"))
+	}},
+}
+
+// appendMetrics appends the page.
+func appendMetrics(dst []byte, st *State) []byte {
+	p := page{b: dst}
+	for i := range families {
+		p.head(&families[i])
+		families[i].write(&p, st)
+	}
+	return p.b
+}

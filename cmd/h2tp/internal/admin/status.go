@@ -1,0 +1,104 @@
+package admin
+
+import (
+	"runtime"
+	"time"
+
+	"github.com/h2tp/h2tp/proxy"
+)
+
+// status is the answer of /status. Names are those of the metrics where both tell the same.
+type status struct {
+	Version      string               `json:"version"`
+	Uptime       float64              `json:"uptime_seconds"`
+	Ready        bool                 `json:"ready"`
+	Why          string               `json:"why,omitempty"` // it is not ready
+	Draining     bool                 `json:"draining"`
+	Ends         []endStatus          `json:"ends"`
+	Memory       memoryStatus         `json:"memory"`
+	Goroutines   int                  `json:"goroutines"`
+	Certificates map[string]time.Time `json:"certificates,omitempty"` // when they end, by name
+}
+
+type memoryStatus struct {
+	Heap    int64  `json:"heap"`
+	Codecs  Memory `json:"codecs"`
+	Windows Memory `json:"windows"`
+}
+
+type endStatus struct {
+	Name         string              `json:"name"`
+	Kind         string              `json:"kind"`
+	Listen       []string            `json:"listen"`
+	Draining     bool                `json:"draining"`
+	InFlight     int64               `json:"in_flight"`
+	Exchanges    int64               `json:"exchanges"`
+	Connections  int                 `json:"client_connections"`
+	MessageBytes int64               `json:"message_memory_bytes"`
+	Peers        *hopStatus          `json:"peers,omitempty"` // a back's fronts
+	Destinations []destinationStatus `json:"destinations"`
+}
+
+type destinationStatus struct {
+	URL         string     `json:"url"`
+	Kind        string     `json:"kind"`
+	Up          bool       `json:"up"`
+	Why         string     `json:"why,omitempty"` // it is not up
+	InFlight    int        `json:"in_flight"`
+	Waiting     int        `json:"waiting"`
+	Connections int        `json:"connections"`
+	Hop         *hopStatus `json:"hop,omitempty"`
+}
+
+type hopStatus struct {
+	Connections int             `json:"connections"`
+	Streams     int             `json:"streams"`
+	Received    int64           `json:"received_bytes"`
+	Sent        int64           `json:"sent_bytes"`
+	Sessions    []sessionStatus `json:"sessions"`
+}
+
+type sessionStatus struct {
+	Addr         string `json:"addr"`
+	Codec        string `json:"codec"`
+	InFlight     int    `json:"in_flight"`
+	ReadyStreams int    `json:"ready_streams"`
+}
+
+func newStatus(st *State, now time.Time) *status {
+	why := st.unready()
+	to := &status{
+		Version: st.Version, Uptime: now.Sub(st.Started).Seconds(), Ready: why == "", Why: why, Draining: st.IsDraining,
+		Ends: []endStatus{}, Goroutines: runtime.NumGoroutine(), Certificates: st.Certificates,
+		Memory: memoryStatus{Heap: int64(readRuntime("/memory/classes/heap/objects:bytes")), Codecs: st.CodecMemory, Windows: st.WindowMemory},
+	}
+	for _, e := range st.Ends {
+		to.Ends = append(to.Ends, newEndStatus(&e))
+	}
+	return to
+}
+
+func newEndStatus(e *End) endStatus {
+	st := &e.Stats
+	to := endStatus{
+		Name: e.Name, Kind: e.Kind, Listen: e.URLs, Draining: st.IsDraining, InFlight: st.InFlight, Exchanges: st.Exchanges,
+		Connections: st.Conns, MessageBytes: st.Held, Peers: newHopStatus(st.Hop),
+	}
+	for _, d := range st.Destinations {
+		to.Destinations = append(to.Destinations, destinationStatus{
+			URL: d.URL, Kind: d.Kind, Up: d.IsUp, Why: d.Why, InFlight: d.InFlight, Waiting: d.Waiting, Connections: d.Conns, Hop: newHopStatus(d.Hop),
+		})
+	}
+	return to
+}
+
+func newHopStatus(h *proxy.HopStats) *hopStatus {
+	if h == nil {
+		return nil
+	}
+	to := &hopStatus{Connections: h.Conns, Streams: h.Streams, Received: h.BytesIn, Sent: h.BytesOut, Sessions: []sessionStatus{}}
+	for _, s := range h.Sessions {
+		to.Sessions = append(to.Sessions, sessionStatus{Addr: s.Addr, Codec: s.Codec, InFlight: s.InFlight, ReadyStreams: s.Ready})
+	}
+	return to
+}

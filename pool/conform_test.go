@@ -120,6 +120,22 @@ func TestRefusalTakesTheRestOfASmallRequest(t *testing.T) {
 	}
 }
 
+// nginx answers 502 in place of an answer that a reset with another code follows.
+func TestCloseAfterTheAnswerIsNoError(t *testing.T) {
+	ln := listen(t)
+	startServer(t, ln, func(s *Stream) {
+		s.Respond(200)
+		go s.Close()
+	})
+	p := scriptedClient(t, ln)
+	p.request(1, false)
+	p.want("END_STREAM", func(f http2.Frame) bool {
+		d, ok := f.(*http2.DataFrame)
+		return ok && d.StreamEnded()
+	})
+	p.wantReset(1, http2.ErrCodeNo)
+}
+
 func TestRefusalWaitsForTheStreamsWindow(t *testing.T) {
 	ln := listen(t)
 	startServer(t, ln, func(s *Stream) { s.Refuse(404, "not here\n") })

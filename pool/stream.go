@@ -338,15 +338,20 @@ func (s *Stream) reset(code Code, err error) {
 }
 
 // Close ends the stream: gracefully where the peer has ended its side, else by
-// a reset with CANCEL.
+// a reset, with CANCEL, or NO_ERROR where a server has answered (RFC 9113 8.1): an
+// intermediary may drop an answer that anything else follows.
 func (s *Stream) Close() error {
 	s.CloseWrite()
 	s.c.mu.Lock()
 	s.releaseLocked()
 	isOver := s.err != nil
+	code := http2.ErrCodeCancel
+	if s.isAnswered {
+		code = http2.ErrCodeNo
+	}
 	s.c.mu.Unlock()
 	if !isOver {
-		s.reset(http2.ErrCodeCancel, ErrClosed)
+		s.reset(code, ErrClosed)
 	}
 	s.c.mu.Lock()
 	s.buf.free()

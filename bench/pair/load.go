@@ -31,6 +31,7 @@ type load struct {
 	next    atomic.Uint64
 	phase   atomic.Int32 // warming, measuring or over
 	patient time.Time    // until when a first exchange may fail
+	end     time.Time    // of all connections: one that hangs is an error, and not for ever
 	ready   sync.WaitGroup
 	errors  atomic.Int64
 	lastErr atomic.Value
@@ -55,6 +56,7 @@ func runLoad(args []string) error {
 		return err
 	}
 	l := &load{addr: *addr, corpus: newCorpus(*name, corpusBytes), patient: time.Now().Add(30 * time.Second)}
+	l.end = l.patient.Add(*warm + *measured + 10*time.Second)
 	l.next.Store(*seed)
 	took := make([][]int32, *clients)
 	var wg sync.WaitGroup
@@ -131,6 +133,7 @@ func (l *load) exchange(c **conn) error {
 		if err != nil {
 			return err
 		}
+		nc.SetDeadline(l.end)
 		*c = newConn(nc)
 	}
 	e := &l.corpus.exchanges[l.next.Add(1)%uint64(len(l.corpus.exchanges))]

@@ -20,6 +20,7 @@ type measurement struct {
 	Packets float64            `json:"packets_per_exchange"`
 	CPU     map[string]float64 `json:"cpu_us_per_exchange"` // by role
 	Waits   map[string]float64 `json:"voluntary_switches_per_exchange"`
+	isLate  bool               // the accounts were read when most of it was over
 	Forced  map[string]float64 `json:"forced_switches_per_exchange"`
 }
 
@@ -87,6 +88,7 @@ func (w *world) measure(ctx context.Context, p *peer, c cell) (m measurement, er
 	}
 	if err == nil {
 		m.account(before, after)
+		m.isLate = after.at.Sub(before.at).Seconds() < m.Result.Seconds/2
 	}
 	return m, err
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/h2tp/h2tp/pool"
 	"github.com/h2tp/h2tp/proxy/internal/rawconn"
@@ -21,6 +22,8 @@ type Back struct {
 	srv   *pool.Server
 	hop   hopMeter
 	gate  entrance
+
+	fronts atomic.Int64 // batched streams
 
 	mu         sync.Mutex // guards all below
 	streams    map[*backStream]struct{}
@@ -174,6 +177,7 @@ func (b *Back) accept(s *pool.Stream) {
 	isClosed := b.isClosed
 	if !isClosed {
 		b.streams[bs] = struct{}{}
+		b.fronts.Store(int64(len(b.streams)))
 		b.wg.Go(bs.flushLoop)
 		b.wg.Go(bs.watchLoop)
 	}
@@ -199,6 +203,7 @@ func (b *Back) onHealth(share uint32) {
 func (b *Back) forget(bs *backStream) {
 	b.mu.Lock()
 	delete(b.streams, bs)
+	b.fronts.Store(int64(len(b.streams)))
 	delete(b.sessions, bs.token)
 	b.mu.Unlock()
 }

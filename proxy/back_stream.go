@@ -209,7 +209,7 @@ func (bs *backStream) onRequest(rec *wire.Record) error {
 		refuse.code = wire.CodeRequestTooLarge
 	case !isOK:
 		refuse.code = wire.CodeLoop
-	case isFull:
+	case isFull || bs.isOverShareLocked():
 		refuse.code, refuse.isNotStarted = wire.CodeOverload, true
 	}
 	if status != 0 || refuse.code != 0 {
@@ -237,6 +237,21 @@ func (bs *backStream) onRequest(rec *wire.Record) error {
 	bs.sender.mu.Unlock()
 	bs.b.route.deliver(&hx.exchange)
 	return nil
+}
+
+// isOverShareLocked reports whether this session is to take no more: it has its
+// share of MaxExchanges, of which only the last eighth is left. That one is for
+// the sessions that have less, so that no front takes all.
+func (bs *backStream) isOverShareLocked() bool {
+	most, sessions := int64(bs.b.cfg.MaxExchanges), bs.b.fronts.Load()
+	if most <= 0 || sessions < 2 || bs.b.route.inflight.Load() < most-(most+7)/8 {
+		return false
+	}
+	if int64(bs.inflight.n) < max(1, most/sessions) {
+		return false
+	}
+	bs.b.route.stats.overloads.Add(1)
+	return true
 }
 
 // hopExchange is an exchange that came over the hop. It owns a copy of its

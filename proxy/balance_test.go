@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/valyala/fasthttp"
+
 	"github.com/h2tp/h2tp/proxy/internal/balance"
 	"github.com/h2tp/h2tp/proxy/internal/wire"
 )
@@ -429,4 +431,42 @@ func TestAFrontAvoidsABackWhoseUpstreamsAreGone(t *testing.T) {
 	awaitTrue(t, func() bool { return why(late) == "upstreams" }, "a front that comes later to be told")
 	sick.Check(backs[0].route.now(), sick.Members()[0], true)
 	awaitTrue(t, func() bool { return why(f) == "" && why(late) == "" }, "the first back to say that it is back")
+}
+
+func TestNoFrontTakesAllOfABack(t *testing.T) {
+	releasec := make(chan struct{})
+	var running atomic.Int64
+	ln := listenTCP(t)
+	b := startBack(t, ln, Config{Limits: Limits{MaxExchanges: 16}, Handler: func(*fasthttp.RequestCtx) {
+		running.Add(1)
+		<-releasec
+	}})
+	to := []string{"h2tpc://" + ln.Addr().String()}
+	_, greedy := startFront(t, Config{To: to})
+	awaitTrue(t, func() bool { return b.fronts.Load() == 1 }, "the greedy front's stream")
+	_, modest := startFront(t, Config{To: to})
+	awaitTrue(t, func() bool { return b.fronts.Load() == 2 }, "the modest front's stream")
+	statusc := make(chan int, 20)
+	var wg sync.WaitGroup
+	ask := func(addr string, n int, then func(int)) {
+		for range n {
+			c := dialClient(t, addr)
+			c.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+			wg.Go(func() { then(c.read("GET").status) })
+		}
+	}
+	ask(greedy, 20, func(status int) { statusc <- status })
+	for range 6 {
+		if status := <-statusc; status != 503 {
+			t.Errorf("beyond its share the greedy front has %d; want 503", status)
+		}
+	}
+	ask(modest, 2, func(status int) {
+		if status != 200 {
+			t.Errorf("the modest front has %d; want 200", status)
+		}
+	})
+	awaitTrue(t, func() bool { return running.Load() == 16 }, "all that fit")
+	close(releasec)
+	wg.Wait()
 }

@@ -123,19 +123,23 @@ func (in *bulkIn) next() ([]byte, error) {
 }
 
 // await waits for the front to leave: it has sent all, so its end is a reset, or the
-// response's.
+// response's. In a tunnel that may come before the end of what is written onwards.
 func (in *bulkIn) await() error {
 	in.mu.Lock()
 	stopc := in.stopc
 	in.mu.Unlock()
 	select {
 	case <-stopc:
+		return errStopped
 	case <-in.s.Done():
-		if !in.isStopped() {
-			return errGone
-		}
 	}
-	return errStopped
+	if in.s.Err() == io.EOF { // this end has ended its side too: whoever did is about to stop this
+		<-stopc
+	}
+	if in.isStopped() {
+		return errStopped
+	}
+	return errGone
 }
 
 // onGone implements source.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -75,7 +76,11 @@ func TestStreamOfAnotherBackIsOpenedAgain(t *testing.T) {
 			b := startBodies(t)
 			var log bytes.Buffer
 			f, addr := startFront(t, Config{To: []string{"h2tpc://" + b.addr}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
-			go func() {
+			var wg sync.WaitGroup
+			endc := make(chan struct{})
+			defer wg.Wait() // before the readers are let go
+			defer close(endc)
+			wg.Go(func() {
 				for n := 0; ; n++ {
 					select {
 					case s := <-b.openc:
@@ -87,11 +92,11 @@ func TestStreamOfAnotherBackIsOpenedAgain(t *testing.T) {
 					case s := <-b.readyc:
 						n--
 						fill(s, uint32(s.ID()), "", false)
-					case <-t.Context().Done():
+					case <-endc:
 						return
 					}
 				}
-			}()
+			})
 			body := strings.Repeat("b", 100<<10)
 			a := dialClient(t, addr).post("/", body)
 			a.want(t, tc.status, "an upload")

@@ -455,7 +455,11 @@ func (c *upstreamConn) readBody(head int, mode http1.BodyMode, length int64) (n 
 		if c.u.cfg.isOver(int64(len(in.body.body))) || mode == http1.BodyUntilClose && c.u.cfg.isOver(int64(len(in.b)-head)) {
 			return 0, false, errBodyLimit
 		}
-		if isWhole || max(len(in.body.body), len(in.b)-head) > limit {
+		if len(in.body.body) > limit {
+			isWhole = false // the read that made it whole made it too large
+			break
+		}
+		if isWhole || len(in.b)-head > limit {
 			break
 		}
 		if !isKnown {

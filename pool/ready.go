@@ -120,7 +120,7 @@ func (r *Ready) give(e *readyStream) (*Stream, error) {
 		err = e.s.cutErr()
 	}
 	if err != nil {
-		e.s.Close()
+		r.lose(e.s)
 		return nil, &readyError{e.id, err}
 	}
 	r.c.cfg.Trace.taken(e.s, e.id)
@@ -165,6 +165,7 @@ func (r *Ready) Drop(id uint32) {
 	r.mu.Unlock()
 	if s != nil {
 		s.Reset(http2.ErrCodeCancel)
+		r.lose(s)
 		wake(r.wakec)
 	}
 }

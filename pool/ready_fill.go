@@ -30,6 +30,10 @@ type ReadyConfig struct {
 	// called without locks held and must not block. If nil, MaxAge has no effect, and
 	// replacing what is old is left to the server: [ReadySetConfig] has a MaxAge too.
 	Release func(id uint32)
+	// Lost is told of each stream that was opened and that Take will not return, once
+	// or twice, so that what its owner holds for it can be let go. It is called without
+	// locks held. If nil, nobody is told.
+	Lost func(s *Stream)
 	// MaxAge is when a stream that was not taken is replaced: an intermediary may cut
 	// one that is silent for a minute. If zero, 45 s is used. If negative, it is not.
 	MaxAge time.Duration
@@ -156,7 +160,7 @@ func (r *Ready) turn(now time.Time) time.Duration {
 	}
 	r.release(old)
 	for _, e := range gone {
-		e.s.Close()
+		r.lose(e.s)
 	}
 	return next.Sub(now)
 }
@@ -264,6 +268,14 @@ func (r *Ready) end() {
 	}
 	r.mu.Unlock()
 	for _, e := range left {
-		e.s.Close()
+		r.lose(e.s)
+	}
+}
+
+// lose ends a stream that nobody takes.
+func (r *Ready) lose(s *Stream) {
+	s.Close()
+	if r.cfg.Lost != nil {
+		r.cfg.Lost(s)
 	}
 }

@@ -93,7 +93,7 @@ func (r *Ready) over(e *readyStream) {
 	}
 	r.mu.Unlock()
 	if isLost {
-		e.s.Close()
+		r.lose(e.s)
 	}
 	wake(r.wakec)
 }
@@ -114,12 +114,14 @@ func (r *Ready) open() {
 	id, err := strconv.ParseUint(text, 16, 32)
 	if err != nil || id == 0 || len(text) != 8 {
 		s.Reset(http2.ErrCodeProtocol)
+		r.lose(s)
 		r.add(nil, fmt.Errorf("pool: a ready stream's id is %q", text))
 		return
 	}
 	e := &readyStream{id: uint32(id), s: s}
 	if e = r.add(e, nil); e == nil {
 		s.Reset(http2.ErrCodeCancel)
+		r.lose(s)
 		return
 	}
 	s.onOver(func() { r.over(e) })

@@ -40,6 +40,15 @@ func newBulkReader(hop *Hop, rt *route) *bulkReader {
 	return r
 }
 
+// newReadyReader is newBulkReader for a stream that may never be used: it leaves half
+// of the codecs' memory to those that are.
+func newReadyReader(hop *Hop, rt *route) *bulkReader {
+	if limit := hop.Memory.Limit(); limit >= 0 && hop.Memory.Used() > limit/2 {
+		return newLightReader(hop, rt)
+	}
+	return newBulkReader(hop, rt)
+}
+
 // newLightReader is newBulkReader for what gains nothing from a codec.
 func newLightReader(hop *Hop, rt *route) *bulkReader {
 	r := &bulkReader{own: bulkTerms(rt, lightCodecs), route: rt}

@@ -13,14 +13,23 @@ import (
 func (ps *peerStream) keepReady() (err error) {
 	cfg := &ps.p.cfg.Hop
 	ps.ready, err = ps.p.bulk.Ready(pool.ReadyConfig{
-		Open: ps.openReady, IDField: fieldStream, OpenTimeout: bodyWait, Release: ps.askRelease,
+		Open: ps.openReady, IDField: fieldStream, OpenTimeout: bodyWait, Release: ps.askRelease, Lost: ps.readers.drop,
 		MinCapacity: min(cfg.MinReady, cfg.MaxReady), MaxCapacity: cfg.MaxReady,
 	})
 	return err
 }
 
+// openReady announces codecs for whose contexts there is memory, which is held until
+// the stream is over or its body is.
 func (ps *peerStream) openReady(ctx context.Context) (*pool.Stream, error) {
-	return ps.openBody(ctx, pathReady, bulkTerms(ps.p.route, allCodecs).fields()...)
+	in := newReadyReader(&ps.p.cfg.Hop, ps.p.route)
+	s, err := ps.openBody(ctx, pathReady, in.own.fields()...)
+	if err != nil {
+		in.release()
+		return nil, err
+	}
+	ps.readers.add(s, in)
+	return s, nil
 }
 
 // askRelease asks the back to end a ready stream: only it knows that it did not
@@ -88,10 +97,11 @@ type frontBody struct {
 
 func (b *frontBody) loop() {
 	ps, p := b.ps, b.ps.p
-	b.in = newBulkReader(&p.cfg.Hop, p.route)
-	b.in.came = &p.hop.in
-	defer b.in.release()
 	err := b.meet()
+	if b.in != nil {
+		b.in.came = &p.hop.in
+		defer b.in.release()
+	}
 	ps.sender.mu.Lock()
 	ps.takers--
 	ps.sender.mu.Unlock()
@@ -131,9 +141,12 @@ func (b *frontBody) meet() (err error) {
 	ctx, cancel := context.WithTimeout(b.ps.p.ctx, bodyWait)
 	defer cancel()
 	if b.isNamed {
-		b.s, err = b.ps.ready.Take(ctx, b.resp.Stream)
+		if b.s, err = b.ps.ready.Take(ctx, b.resp.Stream); err == nil {
+			b.in = b.ps.readers.take(b.s)
+		}
 		return err
 	}
+	b.in = newBulkReader(&b.ps.p.cfg.Hop, b.ps.p.route)
 	fields := append(b.in.own.fields(), pool.Field{Name: "h2tp-exchange", Value: strconv.FormatUint(uint64(b.id), 10)})
 	b.s, err = b.ps.openBody(ctx, pathBulk, fields...)
 	return err

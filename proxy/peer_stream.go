@@ -33,6 +33,7 @@ type peerStream struct {
 	// Set before it comes to use.
 	session string
 	ready   *pool.Ready
+	readers readyReaders
 	readyc  chan struct{} // wakes readyLoop, capacity 1
 }
 

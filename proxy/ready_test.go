@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/h2tp/h2tp/compress"
 	"github.com/h2tp/h2tp/pool"
 )
 
@@ -174,4 +176,90 @@ func TestReadyStreamsFollowDemand(t *testing.T) {
 	if n := r.Ready(); n > wave {
 		t.Errorf("%d are ready; want %d at most", n, wave)
 	}
+}
+
+// More compressed responses at once than there is memory for decoders come all the
+// same: a ready stream announces zstd only with a decoder in hand, and those without
+// leave half of the memory to streams that are in use.
+func TestReadyStreamsHaveMemoryForWhatTheyAnnounce(t *testing.T) {
+	const wave = 100
+	text := strings.Repeat("Text that a codec makes small.", 4_000)
+	begunc, endc := make(chan struct{}), make(chan struct{})
+	up := startUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, text)
+		w.(http.Flusher).Flush()
+		begunc <- struct{}{}
+		<-endc
+		io.WriteString(w, text)
+	})
+	fm := compress.NewMemory(16 << 20)
+	p := startPair(t, up, Config{Hop: Hop{Memory: fm}}, Config{Hop: Hop{Memory: compress.NewMemory(-1)}})
+	hop := p.front.route.dests[0].(*peer)
+	awaitTrue(t, func() bool { return hop.isUp(0) }, "the hop")
+	for range 3 { // there are more ready streams each time
+		var answers []<-chan string
+		for range wave {
+			answers = append(answers, asked(t, p.addr))
+		}
+		for range wave {
+			await(t, begunc, "a response")
+		}
+		for range wave {
+			endc <- struct{}{}
+		}
+		for _, c := range answers {
+			if got := await(t, c, "the answer"); got != "200 "+text+text {
+				t.Errorf("got %d bytes, %.20q; want %d", len(got), got, 4+2*len(text))
+			}
+		}
+	}
+	awaitNone(t, p.front.route)
+	if n := fm.Used(); n > fm.Limit()/2+4<<20 {
+		t.Errorf("ready streams and the session hold %d; want about half of %d", n, fm.Limit())
+	}
+	p.front.Close()
+	if n := fm.Used(); n != 0 {
+		t.Errorf("held after the end: %d; want 0", n)
+	}
+}
+
+// A reader is let go with the stream it was made for, however that ends untaken.
+func TestReadersOfReadyStreamsEndWithThem(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		m := newMemNet()
+		back := startBack(t, m, Config{Handler: okHandler})
+		mem := compress.NewMemory(64 << 20)
+		f, err := NewFront(Config{To: []string{"h2tpc://back:1"}, Dial: m.dial, Hop: Hop{Memory: mem}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		synctest.Wait()
+		ps, bs := f.route.dests[0].(*peer).stream, back.list()[0]
+		readers := func() int {
+			ps.readers.mu.Lock()
+			defer ps.readers.mu.Unlock()
+			return len(ps.readers.m)
+		}
+		began := mem.Used()
+		s, _ := bs.ready.Acquire()
+		s.Reset(codeCancel) // an intermediary does as much
+		_, id := bs.ready.Acquire()
+		ps.ready.Drop(id)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if n := readers(); n != 4 || mem.Used() != began {
+			t.Errorf("after a reset and a drop: %d readers, %d bytes; want 4, %d", n, mem.Used(), began)
+		}
+		time.Sleep(10 * time.Minute) // each is replaced some times
+		synctest.Wait()
+		if n := readers(); n != 4 {
+			t.Errorf("after a while: %d readers; want 4", n)
+		}
+		f.Close()
+		synctest.Wait()
+		if n := readers(); n != 0 || mem.Used() != 0 {
+			t.Errorf("at the end: %d readers, %d bytes", n, mem.Used())
+		}
+	})
 }

@@ -27,6 +27,7 @@ type Server struct {
 	addr      net.Addr      // of the first listener
 	bytesIn   int64
 	bytesOut  int64
+	bad       int64 // handshakes that failed
 }
 
 // NewServer makes a Server; it serves nothing until Serve is called.
@@ -137,6 +138,7 @@ func (s *Server) serveConn(nc net.Conn) {
 		s.cfg.Logger.Info("handshake failed", "addr", addr, "err", err)
 		nc.Close()
 		s.mu.Lock()
+		s.bad++
 		delete(s.pending, nc)
 		s.idleLocked()
 		s.mu.Unlock()
@@ -246,7 +248,7 @@ func (s *Server) Stats() Stats {
 	for c := range s.conns {
 		conns = append(conns, c)
 	}
-	st := Stats{BytesIn: s.bytesIn, BytesOut: s.bytesOut}
+	st := Stats{BadHandshakes: s.bad, BytesIn: s.bytesIn, BytesOut: s.bytesOut}
 	s.mu.Unlock()
 	for _, c := range conns {
 		st.add(c)

@@ -10,6 +10,9 @@ type Stats struct {
 	Dials int64
 	// Errors are dials that failed and connections that were lost, since ResetErrors.
 	Errors int64
+	// BadHandshakes are connections of a server that ended in TLS: who came had no certificate, or none that is taken, or
+	// spoke something else.
+	BadHandshakes int64
 	// BytesIn and BytesOut are HTTP/2 frames read and written, without TLS.
 	BytesIn, BytesOut int64
 }

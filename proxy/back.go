@@ -253,6 +253,7 @@ func (b *Back) Stats() Stats {
 	hop := b.srv.Stats()
 	st.HopIn += hop.BytesIn
 	st.HopOut += hop.BytesOut
+	st.BadHandshakes += hop.BadHandshakes
 	st.Hop = b.hop.stats()
 	st.Hop.Conns, st.Hop.Streams, st.Hop.BytesIn, st.Hop.BytesOut = hop.Conns, hop.Streams, hop.BytesIn, hop.BytesOut
 	for _, bs := range b.list() {

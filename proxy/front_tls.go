@@ -58,7 +58,8 @@ func (c *clientConn) shake() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
 	defer cancel()
 	if err := tc.HandshakeContext(ctx); err != nil {
-		c.f.log.Debug("handshake failed", "addr", string(c.addr), "err", err)
+		c.f.route.stats.badHandshakes.Add(1)
+		c.f.gate.lines.info(c.f.log, "handshake failed", "addr", string(c.addr), "err", err)
 		tc.Close()
 		return false
 	}

@@ -9,6 +9,7 @@ import (
 )
 
 type stats struct {
+	badHandshakes                 atomic.Int64
 	exchanges, repeats, overloads atomic.Int64
 	conns, refused, denied        atomic.Int64
 	badTokens                     atomic.Int64
@@ -39,6 +40,8 @@ type Stats struct {
 	Refused int64
 	// Denied are connections closed because their address may not come, or for want of a PROXY header.
 	Denied int64
+	// BadHandshakes are connections that ended in TLS: no certificate, none that is taken, or no TLS.
+	BadHandshakes int64
 	// BadTokens are streams of fronts refused for want of the right token.
 	BadTokens int64
 	// ClientIn and ClientOut are bytes of HTTP/1.1 read from and written to clients.
@@ -223,7 +226,7 @@ func (r *route) snapshot() Stats {
 	st := Stats{
 		Exchanges: r.stats.exchanges.Load(), Repeats: r.stats.repeats.Load(), Overloads: r.stats.overloads.Load(),
 		InFlight: r.inflight.Load(), Accepted: r.stats.conns.Load(), Refused: r.stats.refused.Load(), Denied: r.stats.denied.Load(),
-		BadTokens: r.stats.badTokens.Load(), ClientIn: r.stats.clientIn.Load(), ClientOut: r.stats.clientOut.Load(),
+		BadTokens: r.stats.badTokens.Load(), BadHandshakes: r.stats.badHandshakes.Load(), ClientIn: r.stats.clientIn.Load(), ClientOut: r.stats.clientOut.Load(),
 		Held: r.memory.used.Load(), Took: r.meter.took.seconds(), Failures: failureCounts(&r.meter.failed),
 	}
 	st.Failures = append(st.Failures, Count{What: "cut", N: r.meter.cut.Load()})

@@ -88,7 +88,7 @@ func (s *server) startAdmin(ctx context.Context, o *options) error {
 		return fmt.Errorf("flag --admin: %s: %w", o.adminURL, err)
 	}
 	a.srv = admin.New(admin.Config{
-		State: func() admin.State { return a.state(o) }, Drain: s.drain, Reload: s.reload,
+		State: func() admin.State { return s.state(o) }, Drain: s.drain, Reload: s.reload,
 		AnyHost: o.adminPublic || o.admin.scheme == "unix", Logger: s.log,
 	})
 	if o.adminPublic {
@@ -147,6 +147,15 @@ func (a *adminServer) note(isServing, isDraining bool) {
 	a.mu.Lock()
 	a.isServing, a.isDraining = isServing, isDraining
 	a.mu.Unlock()
+}
+
+// state is what the admin listener tells.
+func (s *server) state(o *options) admin.State {
+	st := s.admin.state(o)
+	if s.access != nil {
+		st.AccessLogLost = s.access.Lost()
+	}
+	return st
 }
 
 func (a *adminServer) state(o *options) admin.State {

@@ -26,6 +26,7 @@ type options struct {
 	proxy.Entry
 	tlsOptions
 	adminOptions
+	accessOptions
 
 	listen, to []string
 	redirect   []string
@@ -103,6 +104,7 @@ func (o *options) settings() []*setting {
 		},
 		Entry:    proxy.Entry{HSTS: -1},
 		unixMode: 0o660, tlsOptions: tlsOptions{acmeNewNames: 10}, compress: "zstd", codecMemory: 256 << 20, windowMemory: 64 << 20, drainTimeout: 10 * time.Second, logFormat: "text", logLevel: "info",
+		accessOptions: accessOptions{accessLog: off, accessLogFormat: "json", accessLogSample: 1, traceContext: "pass"},
 	}
 	const ms, many = time.Millisecond, 1 << 30
 	list := []*setting{
@@ -184,6 +186,12 @@ func (o *options) settings() []*setting {
 		{name: "drain-timeout", arg: "DURATION", value: duration(&o.drainTimeout, ms, longest, false), usage: "how long SIGTERM or SIGINT lets what runs finish; a second signal stops at once"},
 		{name: "admin", arg: "URL", value: text(&o.adminURL), usage: "where to answer those who operate this process, http://127.0.0.1:PORT or unix:///PATH: metrics, health, status, pprof, drain and reload; only a loopback address without --admin-public"},
 		{name: "admin-public", value: boolean(&o.adminPublic), usage: "let --admin be any address: whoever reaches it can drain this process and read its memory"},
+		{name: "access-log", arg: "FILE", value: text(&o.accessLog), usage: "where a line for each exchange goes, once it is over: a file, opened anew on SIGHUP, or - for standard output; off is none. Values of Authorization and Cookie are never in it"},
+		{name: "access-log-format", arg: "FORMAT", value: choice(&o.accessLogFormat, "json", "common"), usage: "of --access-log: json, or common for the common log format"},
+		{name: "access-log-sample", arg: "SHARE", value: fraction(&o.accessLogSample), usage: "share of the exchanges that --access-log has, 0 to 1"},
+		{name: "access-log-query", value: boolean(&o.accessLogQuery), usage: "keep targets' query strings in --access-log"},
+		{name: "request-id", value: boolean(&o.requestID), usage: "make an X-Request-Id for requests that have none; one that is there is passed on in any case"},
+		{name: "trace-context", arg: "MODE", value: choice(&o.traceContext, "pass", "continue", "start"), usage: "what is done with traceparent: pass it on as it is; continue puts an id of this process in the parent's place; start also begins a trace, sampled, where there is none"},
 		{name: "log-format", arg: "FORMAT", value: choice(&o.logFormat, "text", "json"), usage: "of the log on standard error: text or json"},
 		{name: "log-level", arg: "LEVEL", value: choice(&o.logLevel, "debug", "info", "warn", "error"), usage: "least level that is logged: debug, info, warn or error"},
 	}
@@ -246,7 +254,7 @@ func (o *options) validate(list []*setting) error {
 	if (o.Policy == "hash") != (o.HashBy != "") {
 		return errors.New("flags --policy hash and --hash-by need each other")
 	}
-	if err := o.checkAdmin(); err != nil {
+	if err := errors.Join(o.checkAdmin(), o.checkAccess(list)); err != nil {
 		return err
 	}
 	if err := o.checkTLS(); err != nil {

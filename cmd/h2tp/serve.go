@@ -14,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/h2tp/h2tp/cmd/h2tp/internal/accesslog"
 	"github.com/h2tp/h2tp/proxy"
 )
 
@@ -62,7 +63,14 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	s := &server{log: log, failc: make(chan error, 1), drainc: make(chan struct{}, 1)}
 	s.reload = func() error {
 		o.token.reload()
-		return reload(o.live, log)
+		return errors.Join(reload(o.live, log), s.reopen())
+	}
+	if s.access, err = o.openAccessLog(stdout); err != nil {
+		return err
+	}
+	if s.access != nil {
+		defer s.access.Close() // after the ends
+		o.onExchange = s.access.For
 	}
 	defer s.admin.close()
 	if err := s.startAdmin(ctx, o); err != nil {
@@ -115,8 +123,9 @@ type server struct {
 	wg    sync.WaitGroup // serveLoops, shutdown
 
 	admin  adminServer
-	drainc chan struct{} // draining was ordered, capacity 1
-	reload func() error  // logs what it does
+	access *accesslog.Log // nil without
+	drainc chan struct{}  // draining was ordered, capacity 1
+	reload func() error   // logs what it does
 }
 
 // kind tells which listeners share an end: all fronts do, and backs with the
@@ -178,6 +187,10 @@ func flagOf(e endpoint) string {
 
 func (o *options) newEnd(k kind, log *slog.Logger) (end, error) {
 	cfg := proxy.Config{Limits: o.Limits, Hop: o.Hop, Balance: o.Balance, Entry: o.Entry, To: o.to, UpstreamTLS: o.upstreamTLS, Prefix: k.prefix, Logger: log}
+	cfg.RequestID, cfg.TraceContext = o.requestID, traceContexts[o.traceContext]
+	if o.onExchange != nil {
+		cfg.OnExchange = o.onExchange(k.scheme + k.prefix)
+	}
 	switch k.scheme {
 	case "http":
 		return proxy.NewFront(cfg)

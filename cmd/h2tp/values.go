@@ -225,3 +225,18 @@ func boolean(p *bool) value {
 		get: func() string { return strconv.FormatBool(*p) },
 	}
 }
+
+// fraction reads a number of 0 to 1.
+func fraction(p *float64) value {
+	return value{
+		set: func(s string) error {
+			v, err := strconv.ParseFloat(s, 64)
+			if err != nil || !(v >= 0 && v <= 1) {
+				return errors.New("want 0 to 1")
+			}
+			*p = v
+			return nil
+		},
+		get: func() string { return strconv.FormatFloat(*p, 'g', -1, 64) },
+	}
+}

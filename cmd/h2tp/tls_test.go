@@ -155,3 +155,56 @@ func TestEndToEndMutualTLSAndRenewal(t *testing.T) {
 	nc.Close()
 	mustServe(t, newClient(t), front, 1) // the connection that was there goes on
 }
+
+// Fronts that may not enter are refused before any request, with a line that has their address, and disturb nobody.
+func TestEndToEndBadFrontsAreRefused(t *testing.T) {
+	r := newRig(t)
+	other := t.TempDir() // another authority
+	if err := certs.WriteDev(other); err != nil {
+		t.Fatal(err)
+	}
+	token, wrong := filepath.Join(t.TempDir(), "token"), filepath.Join(t.TempDir(), "wrong")
+	writeFile(t, token, []byte("0123456789abcdef0123\n"))
+	writeFile(t, wrong, []byte("0123456789abcdef0124\n"))
+	ca := []string{"--ca", r.file("ca.pem")}
+	own := append(ca, "--client-cert", r.file("front.pem"), "--client-key", r.file("front-key.pem"))
+	back := func(args ...string) (*output, string) {
+		out := spawn(t, h2tp(t), append([]string{"serve", "--listen", "h2tp://127.0.0.1:0", "--to", r.upstreams["http"],
+			"--cert", r.file("back.pem"), "--key", r.file("back-key.pem")}, args...)...)
+		out.await(t, "msg=serving")
+		return out, out.await(t, "msg=listening url=")
+	}
+	mutual, mutualURL := back("--client-ca", r.file("ca.pem"))
+	listed, listedURL := back("--client-ca", r.file("ca.pem"), "--client-names", "other.example")
+	tokened, tokenedURL := back("--token-file", token)
+	good := spawnServe(t, append([]string{"--listen", "http://127.0.0.1:0", "--to", mutualURL}, own...)...)
+	mustServe(t, newClient(t), good, 1)
+
+	for _, c := range []struct {
+		name string
+		log  *output
+		url  string
+		args []string
+	}{
+		{"no certificate", mutual, mutualURL, ca},
+		{"another authority's", mutual, mutualURL, append(ca, "--client-cert", filepath.Join(other, "front.pem"), "--client-key", filepath.Join(other, "front-key.pem"))},
+		{"a name not on the list", listed, listedURL, own},
+		{"no token", tokened, tokenedURL, ca},
+		{"a wrong token", tokened, tokenedURL, append(ca, "--token-file", wrong)},
+	} {
+		before := strings.Count(c.log.String(), "127.0.0.1")
+		front := spawnServe(t, append([]string{"--listen", "http://127.0.0.1:0", "--to", c.url}, c.args...)...)
+		resp, err := newClient(t).Get(front)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != 502 && resp.StatusCode != 503 {
+			t.Errorf("%s: got %d; want 502 or 503", c.name, resp.StatusCode)
+		}
+		if strings.Count(c.log.String(), "127.0.0.1") == before {
+			t.Errorf("%s: the back's log has no line with the address:\n%s", c.name, c.log)
+		}
+		mustServe(t, newClient(t), good, 1)
+	}
+}

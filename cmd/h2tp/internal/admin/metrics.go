@@ -107,6 +107,8 @@ var families = []family{
 		})},
 	{"h2tp_bad_tokens_total", "counter", byEnd, "streams of fronts refused for want of the right token",
 		ends(func(p *page, e *End, st *proxy.Stats) { p.count(st.BadTokens, e.Name) })},
+	{"h2tp_bad_handshakes_total", "counter", byEnd, "connections that ended in TLS: no certificate, none that is taken, or no TLS",
+		ends(func(p *page, e *End, st *proxy.Stats) { p.count(st.BadHandshakes, e.Name) })},
 	{"h2tp_client_received_bytes_total", "counter", byEnd, "bytes from clients, without TLS",
 		ends(func(p *page, e *End, st *proxy.Stats) { p.count(st.ClientIn, e.Name) })},
 	{"h2tp_client_sent_bytes_total", "counter", byEnd, "bytes to clients, without TLS",

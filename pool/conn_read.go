@@ -585,6 +585,10 @@ func (c *conn) onGoAway(f *http2.GoAwayFrame) error {
 	for _, s := range lost {
 		c.endStream(s, ErrGoAway)
 	}
+	if isIdle && !c.isClient { // whatever its code: nothing is lost, and what is behind it is read before the end
+		c.closeSoon(ErrClosed)
+		return nil
+	}
 	if f.ErrCode != http2.ErrCodeNo {
 		debug := f.DebugData()
 		return &ConnError{Code: f.ErrCode, Reason: string(debug[:min(len(debug), maxDebug)]), Peer: true}

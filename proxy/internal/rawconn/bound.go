@@ -13,9 +13,9 @@ import "time"
 const (
 	// queueTime is the queue that may be, however short the round trip. The sender is
 	// woken when a third of what it may hold has gone, and has the rest of it to go on.
-	queueTime = time.Millisecond
+	queueTime = time.Millisecond / 2
 	// leastQueue is enough for a few of the segments that a socket sends at once.
-	leastQueue = 24 << 10
+	leastQueue = 16 << 10
 	// mostQueue is what net.core.wmem_max lets anybody set. A path that carries more
 	// in its round trip is left alone: the queue is short beside it.
 	mostQueue = 384 << 10

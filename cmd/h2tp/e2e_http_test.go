@@ -287,8 +287,9 @@ type readerFunc func([]byte) (int, error)
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 func checkExpect(t *testing.T, u *exampleUpstream, url string) {
-	send := func(query string, size int) (resp *http.Response, body string, events []string) {
+	send := func(query string, size int) (*http.Response, string, []string) {
 		var mu sync.Mutex
+		var events []string // a response may come before the client has noted that it waits
 		note := func(what string) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -310,7 +311,7 @@ func checkExpect(t *testing.T, u *exampleUpstream, url string) {
 			},
 			Got100Continue: func() { note("continue") },
 		}))
-		resp, body = do(t, newClient(t), req)
+		resp, body := do(t, newClient(t), req)
 		mu.Lock()
 		defer mu.Unlock()
 		return resp, body, slices.Clone(events)

@@ -83,6 +83,7 @@ type conn struct {
 	vector     [][]byte  // owned by who has set isWriting, as is the next
 	gathered   net.Buffers
 	isBound    bool      // it was told so
+	heldBytes  int       // what it holds at most, as it said; 0: no bound
 	boundAt    time.Time // when it was last told, or bulk was last written
 	hasBatch   bool      // DATA of batched streams is in out
 	henc       *hpack.Encoder

@@ -34,7 +34,11 @@ func (c *conn) queueLocked(s *Stream) {
 // takeBulkLocked appends to out what a write may have of bulk, and reports whether
 // that is any. Of self, whose Write the caller is, it may leave payloads where they are.
 func (c *conn) takeBulkLocked(self *Stream) bool {
-	left := int64(c.bulkLimit)
+	limit := int64(c.bulkLimit)
+	if c.heldBytes > 0 {
+		limit = min(limit, int64(max(minBulk, c.heldBytes/4)))
+	}
+	left := limit
 	frame := min(int64(c.peerFrame), max(minBulk, left/4))
 	for left > 0 && c.sendWindow > 0 && len(c.bulk) > 0 && c.leaving == nil {
 		s := c.bulk[0]
@@ -69,7 +73,7 @@ func (c *conn) takeBulkLocked(self *Stream) bool {
 		}
 		c.queueLocked(s)
 	}
-	return left < int64(c.bulkLimit)
+	return left < limit
 }
 
 // adaptBulkLocked keeps a write with bulk as short as bulkTime: what comes
@@ -86,10 +90,15 @@ func (c *conn) adaptBulkLocked(took time.Duration) {
 // bounder is a socket that can keep the queue short that it makes on its way.
 type bounder interface {
 	// BoundQueue is called every boundPeriod while isOn, and once when it is no more.
-	BoundQueue(isOn bool)
+	// It returns how many bytes the socket then holds before it takes no more, 0 when
+	// that is not bounded. The last write it takes comes on top.
+	BoundQueue(isOn bool) (held int)
 }
 
-const boundPeriod = 10 * time.Millisecond
+const (
+	boundPeriod  = 10 * time.Millisecond
+	unboundAfter = 500 * time.Millisecond // without bulk
+)
 
 // bounderOf returns the socket below TLS, if it is a bounder; else nil.
 func bounderOf(nc net.Conn) bounder {
@@ -110,10 +119,10 @@ func (c *conn) boundQueueLocked(hasBulk bool) {
 		c.boundAt = now
 		if isMixed := c.cfg.Mix.isMixed(now); isMixed || c.isBound {
 			c.isBound = isMixed
-			c.bounder.BoundQueue(isMixed)
+			c.heldBytes = c.bounder.BoundQueue(isMixed)
 		}
-	case c.isBound && since >= sharedTime:
+	case c.isBound && since >= unboundAfter:
 		c.isBound = false
-		c.bounder.BoundQueue(false)
+		c.heldBytes = c.bounder.BoundQueue(false)
 	}
 }

@@ -142,7 +142,38 @@ func TestResetStreamLosesItsTurn(t *testing.T) {
 
 type boundLog []bool
 
-func (l *boundLog) BoundQueue(isOn bool) { *l = append(*l, isOn) }
+func (l *boundLog) BoundQueue(isOn bool) int {
+	*l = append(*l, isOn)
+	return 0
+}
+
+// A bounded socket takes its last write whole, beyond what it may hold.
+func TestBoundSocketIsWrittenLittleAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newSlowConn()
+		defer c.end()
+		c.mu.Lock()
+		c.isWriting, c.bulkLimit = true, maxBulk
+		c.mu.Unlock()
+		c.write(t, nil, 1<<20)
+		synctest.Wait()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for _, tc := range []struct{ held, want int }{
+			{0, maxBulk},
+			{minBulk, minBulk},
+			{4 * minBulk, minBulk},
+			{8 * minBulk, 2 * minBulk},
+			{16 * maxBulk, maxBulk},
+		} {
+			c.out, c.heldBytes = nil, tc.held
+			c.takeBulkLocked(nil)
+			if got := len(c.out); got < tc.want || got > tc.want+tc.want/16 {
+				t.Errorf("held %d: %d bytes at once; want %d", tc.held, got, tc.want)
+			}
+		}
+	})
+}
 
 // The socket's queue is bounded while bulk goes beside batches, and only then.
 func TestQueueIsBoundWhileBulkGoesBesideBatches(t *testing.T) {

@@ -13,9 +13,9 @@ type Mix struct {
 	batchedAt atomic.Int64 // since start: when a batch was last written
 }
 
-// sharedTime is how long after a batch bulk is thought to be beside batches, and
-// after bulk batches beside bulk.
-const sharedTime = 500 * time.Millisecond
+// sharedTime is how long after a batch bulk is thought to be beside batches: the next
+// is not to meet the queue that bulk alone would have made meanwhile.
+const sharedTime = time.Minute
 
 // NewMix makes a Mix.
 func NewMix() *Mix {

@@ -19,8 +19,9 @@ const (
 	// mostQueue is what net.core.wmem_max lets anybody set. A path that carries more
 	// in its round trip is left alone: the queue is short beside it.
 	mostQueue = 384 << 10
-	// stuckTurns at leastQueue without half the round trip gone, and others fill the
-	// queue; the bound is lifted for pauseTurns, since it only gives them more room.
+	// stuckTurns at leastQueue, and the round trip neither half of what it was nor near
+	// what is wanted: others fill the queue. The bound is lifted for pauseTurns, since it
+	// only gives them more room.
 	stuckTurns = 30
 	pauseTurns = 1000
 )
@@ -56,7 +57,7 @@ func (b *bound) next(rtt, least time.Duration, unacked int) int {
 		size = 0
 	case size <= leastQueue:
 		size = leastQueue
-		if b.stuck++; rtt < b.began/2 {
+		if b.stuck++; rtt < max(b.began/2, 4*want) {
 			b.stuck = 0
 		}
 	default:
@@ -70,8 +71,9 @@ func (b *bound) next(rtt, least time.Duration, unacked int) int {
 
 // BoundQueue keeps the queue that the socket makes in front of its peer short. To be
 // called every few milliseconds while isOn, by one goroutine at a time; then once not
-// isOn. Where the kernel has no means for it, nothing happens.
-func (c *Conn) BoundQueue(isOn bool) {
+// isOn. It returns how many bytes the socket holds before it takes no more, 0 when it
+// is not bound: where the kernel has no means for it, nothing happens.
+func (c *Conn) BoundQueue(isOn bool) (held int) {
 	was := c.bound.size
 	if !isOn {
 		c.bound.size, c.bound.stuck = 0, 0
@@ -81,4 +83,5 @@ func (c *Conn) BoundQueue(isOn bool) {
 	if c.bound.size != was {
 		setHeld(c.raw, c.bound.size)
 	}
+	return c.bound.size
 }

@@ -53,6 +53,20 @@ func TestQueueBecomesShort(t *testing.T) {
 	}
 }
 
+// A socket that was bound before its queue had grown has none to halve.
+func TestBoundOfAShortQueueStays(t *testing.T) {
+	var b bound
+	for turn := range 10 * stuckTurns {
+		rtt := 700 * time.Microsecond
+		if turn == 0 {
+			rtt = 530 * time.Microsecond
+		}
+		if b.next(rtt, 10*time.Microsecond, 17_000) != leastQueue {
+			t.Fatalf("turn %d: bound to %d; want %d", turn, b.size, leastQueue)
+		}
+	}
+}
+
 // Where others keep the queue long, less of one's own would only be less.
 func TestBoundThatDoesNotHelpIsLifted(t *testing.T) {
 	var b bound

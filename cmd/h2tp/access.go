@@ -25,8 +25,8 @@ func (o *options) checkAccess(list []*setting) error {
 	for _, s := range list {
 		switch s.name {
 		case "access-log-format", "access-log-sample", "access-log-query":
-			if s.isSet && o.accessLog == off {
-				return fmt.Errorf("flag --%s has no effect: --access-log is off", s.name)
+			if s.isSet() && o.accessLog == off {
+				return about(s.name, fmt.Errorf("flag --%s has no effect: --access-log is off", s.name))
 			}
 		}
 	}

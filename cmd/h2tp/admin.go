@@ -26,22 +26,22 @@ type adminOptions struct {
 func (o *options) checkAdmin() error {
 	if o.adminURL == "" {
 		if o.adminPublic {
-			return errors.New("flag --admin-public has no effect: --admin is missing")
+			return about("admin-public", errors.New("flag --admin-public has no effect: --admin is missing"))
 		}
 		return nil
 	}
 	e, err := parseEndpoint(o.adminURL)
 	switch {
 	case err != nil:
-		return fmt.Errorf("flag --admin: %w", err)
+		return about("admin", fmt.Errorf("flag --admin: %w", err))
 	case e.scheme != "http" && e.scheme != "unix":
-		return fmt.Errorf("flag --admin: %q does not begin with http:// or unix://", o.adminURL)
+		return about("admin", fmt.Errorf("flag --admin: %q does not begin with http:// or unix://", o.adminURL))
 	case e.scheme == "http" && !o.adminPublic && !isLoopback(e.host):
-		return fmt.Errorf("flag --admin: %q is not a loopback address such as http://127.0.0.1:9901; --admin-public allows it, and lets everybody who reaches it drain this process", o.adminURL)
+		return about("admin", fmt.Errorf("flag --admin: %q is not a loopback address such as http://127.0.0.1:9901; --admin-public allows it, and lets everybody who reaches it drain this process", o.adminURL))
 	}
 	for _, other := range o.listeners {
 		if e.addr == other.addr && e.network() == other.network() && e.port != "0" {
-			return fmt.Errorf("flag --admin: %q and %q are the same address", other.url, o.adminURL)
+			return about("admin", fmt.Errorf("flag --admin: %q and %q are the same address", other.url, o.adminURL))
 		}
 	}
 	o.admin = e

@@ -16,7 +16,7 @@ func check(args []string, stdout io.Writer) error {
 			continue // it would have no effect
 		}
 		v := s.get()
-		if !s.isSet {
+		if !s.isSet() {
 			v = s.def
 		}
 		fmt.Fprintf(stdout, "%s = %s\n", s.name, v)

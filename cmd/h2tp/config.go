@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"flag"
@@ -9,7 +10,9 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,6 +31,7 @@ type options struct {
 	adminOptions
 	accessOptions
 
+	config     string // the file
 	listen, to []string
 	redirect   []string
 	unixMode   fs.FileMode // of unix sockets
@@ -50,7 +54,7 @@ type options struct {
 	log                     *slog.Logger
 }
 
-// setting is a flag: what the help says of it, and its value.
+// setting is a flag, a variable and a file's key: what the help says of it, and its value.
 type setting struct {
 	value
 	name  string
@@ -58,7 +62,7 @@ type setting struct {
 	def   string // the default as the help shows it
 	needs need
 	usage string
-	isSet bool
+	from  origin
 }
 
 // need is what a flag has to meet on the command line to have an effect.
@@ -83,9 +87,22 @@ func (s *setting) String() string   { return s.get() }
 func (s *setting) IsBoolFlag() bool { return s.arg == "" }
 
 func (s *setting) Set(v string) error {
-	s.isSet = true
+	s.from = origin{kind: fromFlag}
 	return s.set(v)
 }
+
+// setFrom sets the value where it was found elsewhere than among flags.
+func (s *setting) setFrom(at origin, v string) error {
+	s.from = at
+	err := s.set(v)
+	if quoted := strconv.Quote(v); err != nil && !strings.HasPrefix(err.Error(), quoted) {
+		return fmt.Errorf("invalid value %s: %w", quoted, err)
+	}
+	return err
+}
+
+func (s *setting) isSet() bool  { return s.from.kind != fromDefault }
+func (s *setting) isList() bool { return strings.Contains(s.arg, "[,") }
 
 // settings sets the defaults, and lists the flags that change them.
 func (o *options) settings() []*setting {
@@ -108,6 +125,7 @@ func (o *options) settings() []*setting {
 	}
 	const ms, many = time.Millisecond, 1 << 30
 	list := []*setting{
+		{name: configSetting, arg: "FILE", value: text(&o.config), usage: "YAML with these flags, without dashes, as keys; flags win over variables (H2TP_MAX_BODY is --max-body), variables over the file"},
 		{name: "listen", arg: "URL[,URL...]", value: list(&o.listen, o.addListener),
 			usage: "where to accept: http://HOST:PORT, https://HOST:PORT or unix:///PATH for clients; h2tp://HOST:PORT[/PREFIX] for fronts, over TLS; h2tpc://HOST:PORT[/PREFIX] for fronts, in the clear; an empty HOST is every address, 0.0.0.0 every IPv4 and [::] every IPv6 one"},
 		{name: "to", arg: "URL[,URL...]", value: list(&o.to, o.addDestination),
@@ -160,14 +178,14 @@ func (o *options) settings() []*setting {
 		{name: "max-conns-per-addr", arg: "N", value: count(&o.MaxConnsPerAddr, 1, many, true), needs: needsFront, usage: "connections of clients of one IPv4 address or one /64 of IPv6; one more is closed; off is no bound"},
 		{name: "max-upstream-conns", arg: "N", value: count(&o.MaxUpstreamConns, 1, many, false), needs: needsUpstream, usage: "connections to each upstream; more exchanges wait for one"},
 		{name: "policy", arg: "POLICY", value: choice(&o.Policy, "least", "round-robin", "latency", "hash"), needs: needsSeveral, usage: "how one of several destinations of a tier is chosen: least takes turns by weight, but not to one with clearly more in flight; round-robin takes turns by weight; latency prefers what answers sooner; hash keeps to one for each value of --hash-by, up to 1.25 times its share"},
-		{name: "hash-by", arg: "WHAT", value: text(&o.HashBy), needs: needsSeveral, usage: "field:NAME, cookie:NAME or target; requests without it go as by least; only with --policy hash"},
+		{name: "hash-by", arg: "WHAT", value: checked(&o.HashBy, checkHashBy), needs: needsSeveral, usage: "field:NAME, cookie:NAME or target; requests without it go as by least; only with --policy hash"},
 		{name: "slow-start", arg: "DURATION", value: duration(&o.SlowStart, 100*ms, time.Hour, true), needs: needsSeveral, usage: "how long the share of a destination that is back, or new, grows from a tenth to the whole; off gives it the whole at once"},
 		{name: "eject-after", arg: "N", value: count(&o.EjectAfter, 1, 1000, true), needs: needsSeveral, usage: "exchanges in a row that fail (connection lost, timeout, 502, 503 or 504 of an upstream) before a destination is left out; off is any number"},
 		{name: "eject-percent", arg: "N", value: count(&o.EjectPercent, 1, 100, true), needs: needsSeveral, usage: "failures, of 20 exchanges at least within 10s, that do the same; off is any"},
 		{name: "eject-time", arg: "DURATION", value: duration(&o.EjectTime, 100*ms, time.Hour, false), needs: needsSeveral, usage: "how long it is left out; twice as long each time, up to 64 times"},
 		{name: "max-ejected", arg: "N", value: count(&o.MaxEjected, 1, 100, true), needs: needsSeveral, usage: "percentage of the destinations that may be left out so; off is none"},
 		{name: "panic-below", arg: "N", value: count(&o.PanicBelow, 1, 100, true), needs: needsSeveral, usage: "percentage of healthy destinations of a tier below which those left out are used too, when no other tier is to be had; off is none"},
-		{name: "check-path", arg: "PATH", value: text(&o.CheckPath), needs: needsUpstream, usage: "ask each upstream for it, by GET on a connection of its own, to find whether it is healthy; without it none is asked"},
+		{name: "check-path", arg: "PATH", value: checked(&o.CheckPath, checkPath), needs: needsUpstream, usage: "ask each upstream for it, by GET on a connection of its own, to find whether it is healthy; without it none is asked"},
 		{name: "check-status", arg: "N", def: "200 to 399", value: count(&o.CheckStatus, 100, 999, false), needs: needsUpstream, usage: "the status that says so"},
 		{name: "check-period", arg: "DURATION", value: duration(&o.CheckPeriod, 10*ms, time.Hour, false), needs: needsUpstream, usage: "between two checks of an upstream, +-10 %"},
 		{name: "check-timeout", arg: "DURATION", value: duration(&o.CheckTimeout, 10*ms, time.Hour, false), needs: needsUpstream, usage: "one check"},
@@ -223,17 +241,25 @@ func parseFlags(list []*setting, args []string) error {
 	return nil
 }
 
-// parseOptions reads and checks the flags of serve and check. It also reads the
-// files they name.
+// parseOptions reads and checks the flags of serve and check, the variables and the file that stand for them, and
+// the files they name.
 func parseOptions(args []string, stderr io.Writer) (*options, []*setting, error) {
 	o := new(options)
 	list := o.settings()
 	if err := parseFlags(list, args); err != nil {
 		return o, list, err
 	}
+	if err := readEnv(list, os.Environ()); err != nil {
+		return o, list, err
+	}
+	if o.config != "" {
+		if err := readFile(list, o.config); err != nil {
+			return o, list, usageError{err}
+		}
+	}
 	o.log = newLogger(stderr, o.logFormat, o.logLevel)
 	if err := o.validate(list); err != nil {
-		return o, list, usageError{err}
+		return o, list, usageError{o.located(list, err)}
 	}
 	return o, list, nil
 }
@@ -242,37 +268,47 @@ func parseOptions(args []string, stderr io.Writer) (*options, []*setting, error)
 func (o *options) validate(list []*setting) error {
 	switch {
 	case len(o.listen) == 0:
-		return errors.New("flag --listen is missing")
+		return about("listen", errors.New("flag --listen is missing"))
 	case len(o.to) == 0:
-		return errors.New("flag --to is missing")
+		return about("to", errors.New("flag --to is missing"))
 	}
 	for _, s := range list {
-		if why := o.lacks(s.needs); s.isSet && why != "" {
-			return fmt.Errorf("flag --%s has no effect: %s", s.name, why)
+		if why := o.lacks(s.needs); s.isSet() && why != "" {
+			return about(s.name, fmt.Errorf("flag --%s has no effect: %s", s.name, why))
 		}
 	}
 	if (o.Policy == "hash") != (o.HashBy != "") {
-		return errors.New("flags --policy hash and --hash-by need each other")
+		return about(cmp.Or(setOf(list, "hash-by"), "policy"), errors.New("flags --policy hash and --hash-by need each other"))
 	}
 	if err := errors.Join(o.checkAdmin(), o.checkAccess(list)); err != nil {
 		return err
 	}
-	if err := o.checkTLS(); err != nil {
+	if err := o.checkTLS(list); err != nil {
 		return err
 	}
 	var err error
 	if o.Compress, err = proxy.ParseCodec(o.compress); err != nil {
-		return fmt.Errorf("flag --compress: %w", err)
+		return about("compress", fmt.Errorf("flag --compress: %w", err))
 	}
 	o.Memory = compress.NewMemory(o.codecMemory)
 	o.Windows = pool.NewWindows(o.windowMemory)
 	if o.tokenFile != "" {
 		if o.token, err = newToken(o.tokenFile, o.log); err != nil {
-			return fmt.Errorf("flag --token-file: %w", err)
+			return about("token-file", fmt.Errorf("flag --token-file: %w", err))
 		}
 		o.Tokens = o.token.lines
 	}
 	return o.loadTLS()
+}
+
+// setOf is the first of the names that is set, or none.
+func setOf(list []*setting, names ...string) string {
+	for _, name := range names {
+		if slices.ContainsFunc(list, func(s *setting) bool { return s.name == name && s.isSet() }) {
+			return name
+		}
+	}
+	return ""
 }
 
 // lacks says what is not there of what a flag needs, or nothing.

@@ -24,6 +24,7 @@ const serveUsage = `h2tp serve accepts exchanges at the --listen URLs and passes
   a back:        h2tp serve --listen h2tp://:8443 --cert c.pem --key k.pem --to http://127.0.0.1:9000
   in the clear:  h2tpc in place of h2tp, and no certificate
 
+Each flag may also be a variable, H2TP_MAX_BODY for --max-body, or a key of --config's file.
 Sizes are bytes, or end in KiB, MiB or GiB; durations end in ms, s, m or h. SIGTERM and SIGINT
 stop accepting and let what runs finish; a second one stops at once. SIGHUP reads certificates again. The exit code is 0 after a
 clean end, 1 when something failed, 2 for a mistake in the flags.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 
 	"github.com/h2tp/h2tp/certs"
 )
@@ -29,27 +30,27 @@ type tlsOptions struct {
 }
 
 // checkTLS finds what is missing and what contradicts among the flags of TLS.
-func (o *options) checkTLS() error {
+func (o *options) checkTLS(list []*setting) error {
 	isListening := o.lacks(needsListenTLS) == ""
 	switch {
 	case isListening && len(o.cert) == 0 && len(o.key) > 0:
-		return errors.New("flag --cert is missing: --key has no use without it")
+		return about("key", errors.New("flag --cert is missing: --key has no use without it"))
 	case isListening && len(o.cert) == 0 && len(o.acmeNames) == 0:
-		return errors.New("flag --cert is missing, or --acme-names: a --listen URL has scheme https or h2tp")
+		return about("listen", errors.New("flag --cert is missing, or --acme-names: a --listen URL has scheme https or h2tp"))
 	case isListening && len(o.key) == 0 && len(o.cert) > 0:
-		return errors.New("flag --key is missing: --cert has no use without it")
+		return about("cert", errors.New("flag --key is missing: --cert has no use without it"))
 	case len(o.cert) != len(o.key):
-		return fmt.Errorf("flags --cert and --key name %d and %d files; each certificate has its key", len(o.cert), len(o.key))
+		return about("key", fmt.Errorf("flags --cert and --key name %d and %d files; each certificate has its key", len(o.cert), len(o.key)))
 	case len(o.clientNames) > 0 && o.clientCA == "":
-		return errors.New("flag --client-names has no effect: --client-ca is missing")
+		return about("client-names", errors.New("flag --client-names has no effect: --client-ca is missing"))
 	case len(o.acmeNames) > 0 && o.acmeCache == "":
-		return errors.New("flag --acme-cache is missing: --acme-names has no use without it")
+		return about("acme-names", errors.New("flag --acme-cache is missing: --acme-names has no use without it"))
 	case len(o.acmeNames) == 0 && (o.acmeCache != "" || o.acmeURL != "" || o.acmeEmail != "" || o.acmeCA != ""):
-		return errors.New("flag --acme-names is missing: the other --acme flags have no effect without it")
+		return about(setOf(list, "acme-cache", "acme-directory", "acme-email", "acme-ca"), errors.New("flag --acme-names is missing: the other --acme flags have no effect without it"))
 	case (o.clientCert == "") != (o.clientKey == ""):
-		return errors.New("flags --client-cert and --client-key are given together or not at all")
+		return about(setOf(list, "client-cert", "client-key"), errors.New("flags --client-cert and --client-key are given together or not at all"))
 	case o.insecureSkipVerify && o.ca != "":
-		return errors.New("flags --insecure-skip-verify and --ca contradict each other")
+		return about("insecure-skip-verify", errors.New("flags --insecure-skip-verify and --ca contradict each other"))
 	}
 	return nil
 }
@@ -70,7 +71,11 @@ func (o *options) loadTLS() error {
 // step names the flags of an error.
 func step(flags string, err error) error {
 	if err != nil {
-		return fmt.Errorf("%s: %w", flags, err)
+		name, _, _ := strings.Cut(flags[strings.Index(flags, "--")+2:], " ")
+		if name == "acme-*" {
+			name = "acme-names"
+		}
+		return about(name, fmt.Errorf("%s: %w", flags, err))
 	}
 	return nil
 }
@@ -117,7 +122,7 @@ func (o *options) checkListenNames() error {
 		}
 		isNamed := func(c *x509.Certificate) bool { return c.VerifyHostname(e.host) == nil }
 		if !slices.ContainsFunc(o.hopTLS.Certificates(), isNamed) {
-			return fmt.Errorf("flag --cert: no certificate has the name %s of %s", e.host, e.url)
+			return about("cert", fmt.Errorf("flag --cert: no certificate has the name %s of %s", e.host, e.url))
 		}
 	}
 	return nil

@@ -11,10 +11,11 @@ import (
 	"time"
 )
 
-// A value is one flag's: how it is read and how it is shown.
+// A value is one flag's: how it is read, how it is shown, and how a file may write it.
 type value struct {
-	set func(string) error
-	get func() string
+	set    func(string) error
+	get    func() string
+	schema schema
 }
 
 const off = "off"
@@ -29,6 +30,7 @@ func duration(p *time.Duration, lo, hi time.Duration, mayOff bool) value {
 		want += ", or off"
 	}
 	return value{
+		schema: withOff(schema{"type": "string", "pattern": `^([0-9]*(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+$`}, mayOff),
 		set: func(s string) error {
 			if mayOff && s == off {
 				*p = -1
@@ -67,12 +69,16 @@ func shortDuration(d time.Duration) string {
 
 // count reads a number of lo to hi; with mayOff also "off", which is -1.
 func count(p *int, lo, hi int, mayOff bool) value {
-	return number(p, lo, hi, mayOff, func(s string) (int, error) { return strconv.Atoi(s) }, strconv.Itoa)
+	v := number(p, lo, hi, mayOff, func(s string) (int, error) { return strconv.Atoi(s) }, strconv.Itoa)
+	v.schema = withOff(schema{"type": "integer", "minimum": lo, "maximum": hi}, mayOff)
+	return v
 }
 
 // size reads a number of bytes of lo to hi, such as 64KiB; with mayOff also "off", which is -1.
 func size[T int | int64](p *T, lo, hi T, mayOff bool) value {
-	return number(p, lo, hi, mayOff, parseSize, func(n T) string { return formatSize(int64(n)) })
+	v := number(p, lo, hi, mayOff, parseSize, func(n T) string { return formatSize(int64(n)) })
+	v.schema = withOff(schema{"type": []string{"string", "integer"}, "pattern": "^[0-9]+(KiB|MiB|GiB)?$", "minimum": lo, "maximum": hi}, mayOff)
+	return v
 }
 
 func number[T int | int64](p *T, lo, hi T, mayOff bool, parse func(string) (T, error), format func(T) string) value {
@@ -129,6 +135,7 @@ func formatSize(n int64) string {
 // list reads what commas separate; given again, it adds. Each part is checked.
 func list(p *[]string, parse func(string) error) value {
 	return value{
+		schema: manyOf(schema{"type": "string"}),
 		set: func(s string) error {
 			for part := range strings.SplitSeq(s, ",") {
 				part = strings.TrimSpace(part)
@@ -146,6 +153,7 @@ func list(p *[]string, parse func(string) error) value {
 // prefixes reads addresses and networks, separated by commas; given again, it adds.
 func prefixes(p *[]netip.Prefix) value {
 	return value{
+		schema: manyOf(schema{"type": "string"}),
 		set: func(s string) error {
 			for part := range strings.SplitSeq(s, ",") {
 				part = strings.TrimSpace(part)
@@ -173,6 +181,7 @@ func prefixes(p *[]netip.Prefix) value {
 // text reads anything that is not empty.
 func text(p *string) value {
 	return value{
+		schema: schema{"type": "string"},
 		set: func(s string) error {
 			if s == "" {
 				return errors.New("empty")
@@ -184,9 +193,42 @@ func text(p *string) value {
 	}
 }
 
+// checked reads what check takes.
+func checked(p *string, check func(string) error) value {
+	return value{
+		schema: schema{"type": "string"},
+		set: func(s string) error {
+			if err := check(s); err != nil {
+				return err
+			}
+			*p = s
+			return nil
+		},
+		get: func() string { return *p },
+	}
+}
+
+// checkHashBy takes what a request may be hashed by.
+func checkHashBy(s string) error {
+	kind, name, _ := strings.Cut(s, ":")
+	if s == "target" || (kind == "field" || kind == "cookie") && checkFieldName(name) == nil {
+		return nil
+	}
+	return errors.New("want field:NAME, cookie:NAME or target")
+}
+
+// checkPath takes the path of a request, or its beginning.
+func checkPath(s string) error {
+	if !strings.HasPrefix(s, "/") || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return errors.New("want a path that begins with a slash, of printable ASCII")
+	}
+	return nil
+}
+
 // choice reads one of the names.
 func choice(p *string, names ...string) value {
 	return value{
+		schema: schema{"enum": names},
 		set: func(s string) error {
 			if slices.Contains(names, s) {
 				*p = s
@@ -201,6 +243,7 @@ func choice(p *string, names ...string) value {
 // mode reads the permissions of a file.
 func mode(p *fs.FileMode) value {
 	return value{
+		schema: schema{"type": []string{"string", "integer"}},
 		set: func(s string) error {
 			n, err := strconv.ParseUint(s, 8, 32)
 			if err != nil || n > 0o777 {
@@ -216,6 +259,7 @@ func mode(p *fs.FileMode) value {
 // boolean reads true and false.
 func boolean(p *bool) value {
 	return value{
+		schema: schema{"type": "boolean"},
 		set: func(s string) (err error) {
 			if *p, err = strconv.ParseBool(s); err != nil {
 				return errors.New("want true or false")
@@ -229,6 +273,7 @@ func boolean(p *bool) value {
 // fraction reads a number of 0 to 1.
 func fraction(p *float64) value {
 	return value{
+		schema: schema{"type": "number", "minimum": 0, "maximum": 1},
 		set: func(s string) error {
 			v, err := strconv.ParseFloat(s, 64)
 			if err != nil || !(v >= 0 && v <= 1) {

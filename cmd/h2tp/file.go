@@ -1,0 +1,195 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+)
+
+// configSetting names the file itself.
+const configSetting = "config"
+
+// maxFile is far more than thousands of routes take.
+const maxFile = 16 << 20
+
+// readFile takes what a file says of the settings that neither a flag nor a variable has set. Its errors
+// are FILE:LINE: KEY: what is wrong.
+func readFile(list []*setting, name string) error {
+	b, err := readConfig(name)
+	if err != nil {
+		return err
+	}
+	m, err := parseFile(name, b)
+	if err != nil {
+		return err
+	}
+	return m.apply(list)
+}
+
+func readConfig(name string) ([]byte, error) {
+	fi, err := os.Stat(name)
+	switch {
+	case err != nil:
+		return nil, err
+	case fi.Size() > maxFile:
+		return nil, fmt.Errorf("%s: more than %s", name, formatSize(maxFile))
+	}
+	return os.ReadFile(name)
+}
+
+// section is a mapping of a file.
+type section struct {
+	file string
+	keys []key
+}
+
+// key is one key of a section and its value.
+type key struct {
+	name  string
+	line  int
+	value ast.Node
+}
+
+// parseFile reads the only document of a file.
+func parseFile(name string, b []byte) (s section, err error) {
+	s.file = name
+	defer func() { // what was written half must not end what runs
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%s:1: this is no YAML that can be read: %v", name, r)
+		}
+	}()
+	f, err := parser.ParseBytes(b, 0)
+	if ye, ok := errors.AsType[yaml.Error](err); ok {
+		return s, fmt.Errorf("%s:%d: %s", name, lineOf(ye), ye.GetMessage())
+	}
+	if err != nil {
+		return s, fmt.Errorf("%s:1: %w", name, err)
+	}
+	var body ast.Node
+	for _, doc := range f.Docs {
+		switch {
+		case doc.Body == nil:
+		case body != nil:
+			return s, fmt.Errorf("%s:%d: a second document", name, doc.Body.GetToken().Position.Line)
+		default:
+			body = doc.Body
+		}
+	}
+	if body == nil {
+		return s, fmt.Errorf("%s:1: nothing in it", name)
+	}
+	return readSection(name, body)
+}
+
+func lineOf(err yaml.Error) int {
+	if t := err.GetToken(); t != nil && t.Position != nil {
+		return t.Position.Line
+	}
+	return 1
+}
+
+func readSection(file string, n ast.Node) (section, error) {
+	s := section{file: file}
+	m, ok := n.(ast.MapNode)
+	if !ok {
+		return s, fmt.Errorf("%s:%d: want \"key: value\" lines", file, n.GetToken().Position.Line)
+	}
+	seen := make(map[string]int)
+	for it := m.MapRange(); it.Next(); {
+		at := it.Key().GetToken().Position.Line
+		k, ok := it.Key().(*ast.StringNode)
+		if !ok {
+			return s, fmt.Errorf("%s:%d: %s: want a plain key", file, at, it.Key().GetToken().Value)
+		}
+		if first, isTwice := seen[k.Value]; isTwice {
+			return s, fmt.Errorf("%s:%d: %s: is in line %d already", file, at, k.Value, first)
+		}
+		seen[k.Value] = at
+		s.keys = append(s.keys, key{k.Value, at, it.Value()})
+	}
+	return s, nil
+}
+
+// apply sets the settings of list that are not set yet.
+func (s section) apply(list []*setting) error {
+	for _, k := range s.keys {
+		if err := k.apply(s.file, list); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k key) apply(file string, list []*setting) error {
+	for _, s := range list {
+		if s.name != k.name || k.name == configSetting {
+			continue
+		}
+		if s.isSet() {
+			return nil
+		}
+		return k.set(file, s)
+	}
+	return fmt.Errorf("%s:%d: %s: there is no such key", file, k.line, k.name)
+}
+
+// set sets a setting to the value, or to the values of a list.
+func (k key) set(file string, s *setting) error {
+	values, lines, err := k.strings(s.isList())
+	if err != nil {
+		return fmt.Errorf("%s:%d: %s: %w", file, k.line, k.name, err)
+	}
+	for i, v := range values {
+		if err := s.setFrom(origin{fromFile, file, k.line}, v); err != nil {
+			return fmt.Errorf("%s:%d: %s: %w", file, lines[i], k.name, err)
+		}
+	}
+	return nil
+}
+
+// strings are a value as it is written, or those of a list, and their lines.
+func (k key) strings(mayBeMany bool) (values []string, lines []int, err error) {
+	nodes := []ast.Node{k.value}
+	if list, ok := k.value.(*ast.SequenceNode); ok && mayBeMany {
+		if nodes = list.Values; len(nodes) == 0 {
+			return nil, nil, errors.New("empty")
+		}
+	}
+	for _, n := range nodes {
+		v, ok := scalar(n)
+		switch {
+		case !ok && mayBeMany:
+			return nil, nil, errors.New("want a value or a list of values")
+		case !ok:
+			return nil, nil, errors.New("want one value")
+		case strings.TrimSpace(v) == "":
+			return nil, nil, errors.New("empty")
+		}
+		line := k.line
+		if len(nodes) > 1 {
+			line = n.GetToken().Position.Line
+		}
+		values, lines = append(values, v), append(lines, line)
+	}
+	return values, lines, nil
+}
+
+// scalar is a value as it is written: off, 0660 and 1e3 mean what they do as flags.
+func scalar(n ast.Node) (string, bool) {
+	switch n := n.(type) {
+	case *ast.StringNode:
+		return n.Value, true
+	case *ast.LiteralNode:
+		return strings.TrimSpace(n.Value.Value), true
+	case *ast.NullNode:
+		return "", true
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+		return n.GetToken().Value, true
+	}
+	return "", false
+}

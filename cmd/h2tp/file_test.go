@@ -1,0 +1,106 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func writeConfig(t *testing.T, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "h2tp.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// What is wrong with a file is one line that says where.
+func TestBrokenFiles(t *testing.T) {
+	const ok = "listen: http://127.0.0.1:1\nto: http://127.0.0.1:2\n" // two lines
+	for _, tt := range []struct {
+		name, text string
+		line       int
+		want       string
+	}{
+		{"nothing", "", 1, "nothing in it"},
+		{"only a remark", "# listen: x\n", 1, "nothing in it"},
+		{"a list", "- listen\n", 1, `want "key: value" lines`},
+		{"a word", "listen\n", 1, `want "key: value" lines`},
+		{"two documents", ok + "---\nmax-body: 1KiB\n", 4, "a second document"},
+		{"colon in a value", ok + "max-body: 1: 2\n", 3, "mapping value is not allowed"},
+		{"tab", ok + "\tmax-body: 1\n", 3, "cannot start any token"},
+		{"open bracket", ok + "secret-fields: [a, b\nmax-body: 1\n", 4, "',' or ']' must be specified"},
+		{"open quote", ok + "admin: \"http://\n", 3, "could not find end character"},
+		{"word among keys", ok + "max-body: 1KiB\nfoo\n", 4, "non-map value is specified"},
+		{"list among keys", ok + "- http\n", 3, "non-map value is specified"},
+		{"key twice", ok + "max-body: 1KiB\nmax-body: 2KiB\n", 4, `mapping key "max-body" already defined`},
+		{"unknown key", ok + "\n# a remark\nmax-boddy: 1KiB\n", 5, "max-boddy: there is no such key"},
+		{"underscore", ok + "max_body: 1KiB\n", 3, "max_body: there is no such key"},
+		{"dashes", ok + "--max-body: 1KiB\n", 3, "--max-body: there is no such key"},
+		{"its own name", ok + "config: other.yaml\n", 3, "config: there is no such key"},
+		{"number for a key", ok + "1: 2\n", 3, "1: want a plain key"},
+		{"merge", ok + "<<: {a: b}\n", 3, "<<: want a plain key"},
+		{"size", ok + "max-body: 1MB\n", 3, `max-body: invalid value "1MB": want 1 to 1048576GiB, or off`},
+		{"no unit", ok + "timeout: 10\n", 3, `timeout: invalid value "10": no unit, such as s or ms`},
+		{"out of range", ok + "conns: 65\n", 3, `conns: invalid value "65": want 1 to 64`},
+		{"choice", ok + "compress: lz4\n", 3, `compress: invalid value "lz4": want zstd, snappy, flate or none`},
+		{"bool", ok + "get-only: yes\n", 3, `get-only: invalid value "yes": want true or false`},
+		{"no value", ok + "get-only:\n", 3, "get-only: empty"},
+		{"null", ok + "max-body: null\n", 3, "max-body: empty"},
+		{"list for one", ok + "max-body: [1KiB, 2KiB]\n", 3, "max-body: want one value"},
+		{"mapping for one", ok + "max-body:\n  size: 1KiB\n", 3, "max-body: want one value"},
+		{"mapping in a list", ok + "deny:\n  - 10.0.0.0/8\n  - a: b\n", 3, "deny: want a value or a list of values"},
+		{"empty list", ok + "deny: []\n", 3, "deny: empty"},
+		{"third of a list", ok + "deny:\n  - 10.0.0.0/8\n  - 10.1.0.0/16\n  - 10.2.0.0/8\n", 6, `deny: "10.2.0.0/8" is no address`},
+		{"alias", ok + "max-body: *x\n", 3, "max-body: want one value"},
+		{"tag", ok + "max-body: !!str 1KiB\n", 3, "max-body: want one value"},
+		{"listener", "to: http://127.0.0.1:2\nlisten:\n  - http://127.0.0.1:1\n  - ftp://127.0.0.1:2\n", 4, `listen: "ftp://127.0.0.1:2" does not begin with http://`},
+		{"same listener", "to: http://127.0.0.1:2\nlisten:\n  - http://127.0.0.1:1\n\n  - h2tpc://127.0.0.1:1\n", 5, "are the same address"},
+		{"destination", "listen: http://127.0.0.1:1\nto: http://127.0.0.1:2/path\n", 2, "has a path"},
+		{"weight", "listen: http://127.0.0.1:1\nto: http://127.0.0.1:2;weight=0\n", 2, "weight"},
+		{"no listener", "to: http://127.0.0.1:2\n", 1, "listen: is missing"},
+		{"nowhere to", "listen: http://127.0.0.1:1\n", 1, "to: is missing"},
+		{"no effect", ok + "cert: x.pem\n", 3, "cert: has no effect: no listen URL has scheme https or h2tp"},
+		{"no effect of one", ok + "policy: latency\n", 3, "policy: has no effect: there is one to URL"},
+		{"no certificate", "to: http://a:1\nlisten: https://127.0.0.1:1\n", 2, "listen: cert is missing, or acme-names"},
+		{"no key", "to: http://a:1\nlisten: https://127.0.0.1:1\ncert: x\n", 3, "cert: key is missing: cert has no use without it"},
+		{"no such file", "to: http://a:1\nlisten: https://127.0.0.1:1\ncert: /no/such\nkey: /no/such\n", 3, "cert: cert and key: "},
+		{"contradiction", "listen: http://127.0.0.1:1\nto: https://a:1\nca: x\ninsecure-skip-verify: true\n", 4, "insecure-skip-verify: insecure-skip-verify and ca contradict each other"},
+		{"hash", ok[:27] + "to: [http://a:1, http://b:1]\nhash-by: target\n", 3, "hash-by: policy hash and hash-by need each other"},
+		{"hash by what", ok[:27] + "to: [http://a:1, http://b:1]\npolicy: hash\nhash-by: foo\n", 4, `hash-by: invalid value "foo": want field:NAME, cookie:NAME or target`},
+		{"public admin", ok + "admin: http://10.0.0.1:1\n", 3, "admin: \"http://10.0.0.1:1\" is not a loopback address"},
+		{"token", "to: h2tpc://a:1\nlisten: http://127.0.0.1:1\ntoken-file: /no/such\n", 3, "token-file: /no/such: no such file"},
+		{"not UTF-8", ok + "admin: \xff\n", 3, "admin: "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			file := writeConfig(t, tt.text)
+			code, _, errs := checkWith(t, "--config", file)
+			at := fmt.Sprintf("h2tp: %s:%d: ", file, tt.line)
+			if code != 2 || !strings.HasPrefix(errs, at) || !strings.Contains(errs, tt.want) || strings.Count(errs, "\n") != 1 {
+				t.Errorf("code %d, %s\nwant 2 and %s%s", code, errs, at, tt.want)
+			}
+		})
+	}
+}
+
+// A file may be read while it is being written: whatever it has, nothing panics.
+func FuzzParseFile(f *testing.F) {
+	for _, s := range []string{"", "a", "a: b", "a: [b, c]\nd: {e: f}\n", "routes:\n  - to: a\n    host: b\n", "a: |\n b\n", "a: &x 1\nb: *x\n", "? a\n: b\n", "---\na: b\n...\n", "a: 'b''c'\n"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := parseFile("x", b)
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "x:") {
+				t.Errorf("%q: %v; want x:LINE", b, err)
+			}
+			return
+		}
+		if err := s.apply(new(options).settings()); err != nil && !strings.HasPrefix(err.Error(), "x:") {
+			t.Errorf("%q: %v; want x:LINE", b, err)
+		}
+	})
+}

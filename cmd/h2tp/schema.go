@@ -1,0 +1,54 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+)
+
+// schema is a JSON schema: deploy/h2tp.schema.json tells editors what a file may have. A test keeps it true.
+type schema map[string]any
+
+// withOff is of what may be off as well.
+func withOff(s schema, mayOff bool) schema {
+	if !mayOff {
+		return s
+	}
+	return schema{"anyOf": []schema{s, {"const": off}}}
+}
+
+// manyOf is of one value, or of a list of them.
+func manyOf(s schema) schema {
+	return schema{"anyOf": []schema{s, {"type": "array", "minItems": 1, "items": s}}}
+}
+
+// fileSchema is that of a configuration file.
+func fileSchema() []byte {
+	properties := make(schema)
+	for _, s := range new(options).settings() {
+		if s.name != configSetting {
+			properties[s.name] = s.describe()
+		}
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(schema{
+		"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "h2tp's configuration file",
+		"type": "object", "additionalProperties": false, "properties": properties,
+	}); err != nil {
+		panic("h2tp: bug: " + err.Error())
+	}
+	return b.Bytes()
+}
+
+func (s *setting) describe() schema {
+	d := make(schema)
+	maps.Copy(d, s.schema)
+	d["description"] = s.usage
+	if s.def != "" {
+		d["default"] = s.def
+	}
+	return d
+}

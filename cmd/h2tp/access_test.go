@@ -26,7 +26,7 @@ func TestAccessLogHasEachExchangeAndIsOpenedAnew(t *testing.T) {
 	if err := os.Rename(file, old); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+	if err := signalTo(os.Getpid(), syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
 	p.out.await(t, "msg=reloaded")

@@ -33,6 +33,15 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// signalTo is syscall.Kill where there is none too.
+func signalTo(pid int, sig os.Signal) error {
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		return err
+	}
+	return p.Signal(sig)
+}
+
 // binary is h2tp, built once, with the race detector when the tests have it.
 var binary struct {
 	once      sync.Once

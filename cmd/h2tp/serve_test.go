@@ -261,7 +261,7 @@ func TestSecondSignalStopsAtOnce(t *testing.T) {
 	go fetchLater(p.url(t, "http"), answerc)
 	<-camec
 	for range 2 {
-		if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+		if err := signalTo(os.Getpid(), syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
 		p.out.await(t, "why=terminated")

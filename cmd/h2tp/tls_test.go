@@ -130,7 +130,7 @@ func TestEndToEndMutualTLSAndRenewal(t *testing.T) {
 	if err := certs.WriteDev(dir); err != nil { // another authority
 		t.Fatal(err)
 	}
-	if err := syscall.Kill(back.pid, syscall.SIGHUP); err != nil {
+	if err := signalTo(back.pid, syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
 	back.await(t, "msg=reloaded")

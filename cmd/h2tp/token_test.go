@@ -34,7 +34,7 @@ func TestTokenFileOpensTheHopAndIsReadAgain(t *testing.T) {
 	if err := os.WriteFile(backFile, []byte(second+"\n"+first+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil { // to all of them
+	if err := signalTo(os.Getpid(), syscall.SIGHUP); err != nil { // to all of them
 		t.Fatal(err)
 	}
 	back.out.await(t, `msg="token reloaded"`)

@@ -1,4 +1,4 @@
-//go:build unix
+//go:build unix && !h2tp_portable
 
 package rawconn
 

@@ -27,7 +27,7 @@ import (
 )
 
 // patience bounds every wait of a test that has none of its own.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // lineClient is one HTTP/1.1 connection whose answers are read one by one.
 type lineClient struct {

@@ -15,27 +15,24 @@ func (c *ServerConfig) admits(addr net.Addr) bool {
 	if err != nil {
 		return len(c.Allow) == 0
 	}
-	ip := ap.Addr().WithZone("").Unmap()
-	return (len(c.Allow) == 0 || contains(c.Allow, ip)) && !contains(c.Deny, ip)
+	ip := ap.Addr()
+	return (len(c.Allow) == 0 || Prefixes(c.Allow).Contains(ip)) && !Prefixes(c.Deny).Contains(ip)
 }
 
-func contains(list []netip.Prefix, ip netip.Addr) bool {
+// Prefixes are networks of IPv4 and IPv6.
+type Prefixes []netip.Prefix
+
+// Contains reports whether ip, whatever its zone, is in one of them. An IPv4 address
+// is the same when it is written as an IPv6 one (RFC 4291, 2.5.5.2).
+func (list Prefixes) Contains(ip netip.Addr) bool {
+	ip = ip.WithZone("").Unmap()
 	for _, p := range list {
+		if p.Addr().Is4In6() && p.Bits() >= 96 {
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
 		if p.Contains(ip) {
 			return true
 		}
 	}
 	return false
-}
-
-// plainPrefixes writes prefixes of IPv4 addresses mapped into IPv6 as IPv4.
-func plainPrefixes(list []netip.Prefix) []netip.Prefix {
-	plain := make([]netip.Prefix, len(list))
-	for i, p := range list {
-		plain[i] = p
-		if p.Addr().Is4In6() && p.Bits() >= 96 {
-			plain[i] = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
-		}
-	}
-	return plain
 }

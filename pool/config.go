@@ -271,7 +271,6 @@ func (c ServerConfig) withDefaults() (ServerConfig, error) {
 		return c, errors.New("pool: Backlog is negative")
 	}
 	setDefault(&c.Backlog, 128)
-	c.Allow, c.Deny = plainPrefixes(c.Allow), plainPrefixes(c.Deny)
 	setDefault(&c.MaxConns, 4096)
 	return c, nil
 }

@@ -253,7 +253,6 @@ func (c Config) withDefaults() (Config, error) {
 	if err := c.Balance.complete(); err != nil {
 		return c, err
 	}
-	c.Entry.complete()
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

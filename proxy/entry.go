@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/h2tp/h2tp/pool"
 	"github.com/h2tp/h2tp/proxy/internal/wire"
 )
 
@@ -33,31 +34,6 @@ type Entry struct {
 	HSTS time.Duration
 }
 
-func (e *Entry) complete() {
-	e.Allow, e.Deny, e.TrustedProxies = plainPrefixes(e.Allow), plainPrefixes(e.Deny), plainPrefixes(e.TrustedProxies)
-}
-
-// plainPrefixes writes prefixes of IPv4 addresses mapped into IPv6 as IPv4.
-func plainPrefixes(list []netip.Prefix) []netip.Prefix {
-	plain := make([]netip.Prefix, len(list))
-	for i, p := range list {
-		plain[i] = p
-		if p.Addr().Is4In6() && p.Bits() >= 96 {
-			plain[i] = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
-		}
-	}
-	return plain
-}
-
-func contains(list []netip.Prefix, ip netip.Addr) bool {
-	for _, p := range list {
-		if p.Contains(ip) {
-			return true
-		}
-	}
-	return false
-}
-
 // addrOf is the IP address of one end of a connection; not valid when it has none.
 func addrOf(addr net.Addr) netip.Addr {
 	var ip netip.Addr
@@ -79,7 +55,7 @@ type entrance struct {
 
 // admits reports whether who has this address may come; it counts who may not, and says so.
 func (g *entrance) admits(ip netip.Addr) bool {
-	if !ip.IsValid() || (len(g.cfg.Allow) == 0 || contains(g.cfg.Allow, ip)) && !contains(g.cfg.Deny, ip) {
+	if !ip.IsValid() || (len(g.cfg.Allow) == 0 || pool.Prefixes(g.cfg.Allow).Contains(ip)) && !pool.Prefixes(g.cfg.Deny).Contains(ip) {
 		return true
 	}
 	g.stats.denied.Add(1)

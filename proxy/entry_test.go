@@ -40,7 +40,6 @@ func TestAllowAndDenyGoByTheAddress(t *testing.T) {
 		{nets("192.0.2.0/24"), nets("0.0.0.0/0"), "@", true},               // a unix socket's client
 	} {
 		e := Entry{Allow: tt.allow, Deny: tt.deny}
-		e.complete()
 		g := entrance{cfg: &e, log: slog.New(slog.DiscardHandler), stats: new(stats)}
 		var addr net.Addr = &net.UnixAddr{Name: tt.addr, Net: "unix"}
 		if tcp, err := net.ResolveTCPAddr("tcp", tt.addr); err == nil {

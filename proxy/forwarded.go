@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 
+	"github.com/h2tp/h2tp/pool"
 	"github.com/h2tp/h2tp/proxy/internal/wire"
 )
 
@@ -31,7 +32,7 @@ func (e *Entry) originOf(ip netip.Addr, isTLS bool) origin {
 	o := origin{addr: []byte("unknown"), isTrusted: true, isTLS: isTLS}
 	if ip.IsValid() {
 		o.addr = ip.AppendTo(nil)
-		o.isTrusted = len(e.TrustedProxies) == 0 || contains(e.TrustedProxies, ip)
+		o.isTrusted = len(e.TrustedProxies) == 0 || pool.Prefixes(e.TrustedProxies).Contains(ip)
 	}
 	return o
 }

@@ -62,7 +62,6 @@ func TestUpstreamsAreToldOfTheClient(t *testing.T) {
 		{"a host too long", Entry{Forwarded: true}, "192.0.2.1", false, long, nil,
 			[]string{"X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: http", "Forwarded: for=192.0.2.1;proto=http"}},
 	} {
-		tt.entry.complete()
 		ip, _ := netip.ParseAddr(tt.addr)
 		from := tt.entry.originOf(ip, tt.isTLS)
 		var h hygiene

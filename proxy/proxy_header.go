@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"strconv"
 	"time"
+
+	"github.com/h2tp/h2tp/pool"
 )
 
 // The PROXY protocol, versions 1 and 2, in. It is read by the byte, never further than its end, so that the socket stays what
@@ -122,7 +124,7 @@ func readProxyV2(r io.Reader) (from netip.AddrPort, err error) {
 
 // expectsHeader reports whether who connects from this address begins with a PROXY header.
 func (e *Entry) expectsHeader(ip netip.Addr) bool {
-	return e.ProxyProtocol && (len(e.TrustedProxies) == 0 || !ip.IsValid() || contains(e.TrustedProxies, ip))
+	return e.ProxyProtocol && (len(e.TrustedProxies) == 0 || !ip.IsValid() || pool.Prefixes(e.TrustedProxies).Contains(ip))
 }
 
 // namesOthers reports whether it is the header that tells who comes, rather than the connection.

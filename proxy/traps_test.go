@@ -53,7 +53,7 @@ var traps = []struct {
 			c := dialClient(t, addr)
 			c.send("GET / HTTP/1.1\r\nHost: x\r\nConnection: " + words + "\r\n\r\n")
 			c.read("GET")
-			c.nc.SetReadDeadline(time.Now().Add(time.Second))
+			c.nc.SetReadDeadline(time.Now().Add(3 * time.Second))
 			if _, err := c.r.ReadByte(); err != io.EOF {
 				return true
 			}

@@ -191,8 +191,8 @@ func TestAnUpstreamThatFailsIsLeftOut(t *testing.T) {
 		bad.Add(1)
 		w.WriteHeader(503)
 	})
-	_, addr := startFront(t, Config{
-		To:      []string{"http://" + addrs[0], "http://" + addrs[1], "http://" + sick},
+	f, addr := startFront(t, Config{
+		To:      []string{"http://" + addrs[0], "http://" + addrs[1], "http://" + sick + ";weight=1;tier=0"},
 		Balance: Balance{EjectTime: time.Hour, EjectAfter: 3},
 	})
 	c := dialClient(t, addr)
@@ -201,6 +201,9 @@ func TestAnUpstreamThatFailsIsLeftOut(t *testing.T) {
 	}
 	if n := bad.Load(); n != 3 || counts[0].Load()+counts[1].Load() != 97 {
 		t.Errorf("the one that fails had %d of 100; want 3", n)
+	}
+	if d := f.Stats().Destinations[2]; d.IsUp || d.Why != "ejected" || d.Ejections != 1 || d.Weight != 1 {
+		t.Errorf("the statistics have it as %+v", d)
 	}
 }
 

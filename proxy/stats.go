@@ -80,6 +80,10 @@ type DestinationStats struct {
 	// IsUp is set when a delivery now is likely to work; else Why says why it is not.
 	IsUp bool
 	Why  string
+	// Weight and Tier are as in Config.To; a handler has none.
+	Weight, Tier int
+	// Ejections are how often it was left out for its failures.
+	Ejections int64
 	// InFlight exchanges were given to it, Waiting of them wait for a connection.
 	InFlight, Waiting int
 	// Conns are open to it.
@@ -176,13 +180,18 @@ func (p *peer) stats(now time.Duration) DestinationStats {
 	if dialErr := p.client.Err(); dialErr != nil {
 		err = dialErr
 	}
-	st.outIf(p.route, p.member, err)
+	st.of(p.route, p.member, err)
 	return st
 }
 
-// outIf says why no exchange is likely to be sent to a destination. One that is alone gets them all the same.
-func (st *DestinationStats) outIf(r *route, m *balance.Member, err error) {
+// of tells what the group knows of a destination, and why no exchange is likely to be sent to it. One that is alone
+// gets them all the same.
+func (st *DestinationStats) of(r *route, m *balance.Member, err error) {
 	why := ""
+	if m != nil {
+		st.Weight, st.Tier = m.Weight()
+		st.Ejections = m.Ejections()
+	}
 	if m != nil && r.only == nil {
 		why = m.Why()
 	}
@@ -212,7 +221,7 @@ func (u *upstream) stats(now time.Duration) DestinationStats {
 	st.Conns = len(u.conns) + len(u.bulk)
 	err := u.downErr
 	u.mu.Unlock()
-	st.outIf(u.route, u.member, err)
+	st.of(u.route, u.member, err)
 	return st
 }
 

@@ -10,7 +10,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/h2tp/h2tp/certs"
 	"github.com/h2tp/h2tp/cmd/h2tp/internal/admin"
+	"github.com/h2tp/h2tp/cmd/h2tp/internal/page"
 	"github.com/h2tp/h2tp/proxy"
 )
 
@@ -64,7 +66,12 @@ type adminServer struct {
 	ends       []namedEnd
 	isServing  bool
 	isDraining bool
+	acmeAt     time.Time            // when acmeEnds was read
+	acmeEnds   map[string]time.Time // when certificates obtained by ACME end
 }
+
+// acmePeriod is how long acmeEnds will do: it is read from the disk, a file a name, and asked for each second.
+const acmePeriod = 10 * time.Second
 
 // counted is an end whose exchanges are counted: a front or a back.
 type counted interface{ Stats() proxy.Stats }
@@ -88,7 +95,7 @@ func (s *server) startAdmin(ctx context.Context, o *options) error {
 		return fmt.Errorf("flag --admin: %s: %w", o.adminURL, err)
 	}
 	a.srv = admin.New(admin.Config{
-		State: func() admin.State { return s.state(o) }, Drain: s.drain, Reload: s.reload,
+		State: func() admin.State { return s.state(o) }, Drain: s.drain, Reload: s.reload, Page: page.Handler(),
 		AnyHost: o.adminPublic || o.admin.scheme == "unix", Logger: s.log,
 	})
 	if o.adminPublic {
@@ -162,7 +169,7 @@ func (a *adminServer) state(o *options) admin.State {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	st := admin.State{
-		Version: version(), Started: a.started, IsServing: a.isServing, IsDraining: a.isDraining, Certificates: o.certificates(),
+		Version: version(), Started: a.started, IsServing: a.isServing, IsDraining: a.isDraining, Certificates: o.certificates(a.acmeLocked(o.acme)),
 		CodecMemory: admin.Memory{Used: o.Memory.Used(), Limit: o.Memory.Limit()}, WindowMemory: admin.Memory{Used: o.Windows.Used(), Limit: o.Windows.Limit()},
 	}
 	for _, e := range a.ends {
@@ -171,13 +178,18 @@ func (a *adminServer) state(o *options) admin.State {
 	return st
 }
 
-// certificates tells when those end that listeners and clients of ours show, by name; of several with a name the
-// one that ends first.
-func (o *options) certificates() map[string]time.Time {
-	ends := make(map[string]time.Time)
-	if o.acme != nil {
-		maps.Copy(ends, o.acme.Expiries())
+func (a *adminServer) acmeLocked(acme *certs.ACME) map[string]time.Time {
+	if now := time.Now(); acme != nil && now.Sub(a.acmeAt) >= acmePeriod {
+		a.acmeAt, a.acmeEnds = now, acme.Expiries()
 	}
+	return a.acmeEnds
+}
+
+// certificates tells when those end that listeners and clients of ours show, by name, besides those obtained; of several
+// with a name the one that ends first.
+func (o *options) certificates(obtained map[string]time.Time) map[string]time.Time {
+	ends := make(map[string]time.Time)
+	maps.Copy(ends, obtained)
 	for _, l := range o.live {
 		for _, c := range l.Certificates() {
 			names := c.DNSNames

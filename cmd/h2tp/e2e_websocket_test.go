@@ -252,11 +252,12 @@ func TestEndToEndBrowser(t *testing.T) {
 	}
 }
 
-func startBrowser(t *testing.T, path, url string) {
+// startBrowser starts Chromium with further arguments, the last of them a URL.
+func startBrowser(t *testing.T, path string, args ...string) *output {
 	t.Helper()
 	out := newOutput()
-	cmd := exec.Command(path, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-		"--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--no-proxy-server", "--user-data-dir="+t.TempDir(), url)
+	cmd := exec.Command(path, append([]string{"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+		"--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--no-proxy-server", "--user-data-dir=" + t.TempDir()}, args...)...)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // it has children
 	if err := cmd.Start(); err != nil {
@@ -269,4 +270,5 @@ func startBrowser(t *testing.T, path, url string) {
 			t.Logf("the browser says: %.2000s", out)
 		}
 	})
+	return out
 }

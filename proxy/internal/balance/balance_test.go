@@ -232,6 +232,9 @@ func TestFailuresInARowEjectForAGrowingTime(t *testing.T) {
 	if m[1].Why() != "" {
 		t.Error("more than half are ejected")
 	}
+	if m[0].Ejections() != 5 || m[1].Ejections() != 0 {
+		t.Errorf("%d and %d ejections are counted; want 5 and 0", m[0].Ejections(), m[1].Ejections())
+	}
 }
 
 func TestAShareOfFailuresEjects(t *testing.T) {

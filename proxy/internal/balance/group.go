@@ -149,6 +149,7 @@ func (g *Group) ejectLocked(m *Member, now time.Duration) {
 		return
 	}
 	m.isEjected = true
+	m.out.Add(1)
 	m.until = now + g.cfg.EjectTime<<min(m.ejections, 6)
 	m.ejections++
 }

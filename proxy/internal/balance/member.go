@@ -21,6 +21,7 @@ type Member struct {
 	row     atomic.Int32  // failures in a row
 	good    atomic.Int32  // in this window
 	bad     atomic.Int32
+	out     atomic.Int64 // ejections ever
 
 	// Guarded by Group.mu.
 	isNew      bool // never was in use
@@ -39,6 +40,12 @@ type Member struct {
 
 // Name is what the member was added as.
 func (m *Member) Name() string { return m.name }
+
+// Weight is its share beside the weights of others of its tier, the lowest of which is first.
+func (m *Member) Weight() (weight, tier int) { return int(m.weight), m.tier }
+
+// Ejections is how often it was put out for its failures.
+func (m *Member) Ejections() int64 { return m.out.Load() }
 
 // Load is the number of exchanges it has.
 func (m *Member) Load() int { return int(m.load.Load()) }

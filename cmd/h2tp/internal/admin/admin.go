@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"net/netip"
+	"strconv"
 	"sync"
 	"time"
 
@@ -23,7 +24,7 @@ import (
 // maxConns bounds the connections; more wait to be accepted.
 const maxConns = 256
 
-// Config says what is told, and who does what is ordered. All funcs but State may be nil.
+// Config says what is told, and who does what is ordered. All but State may be nil.
 type Config struct {
 	// State is asked for each answer, at most once at a time.
 	State func() State
@@ -31,6 +32,8 @@ type Config struct {
 	Drain func()
 	// Reload does what SIGHUP does.
 	Reload func() error
+	// Page answers GET / and what is below /page/.
+	Page http.Handler
 	// AnyHost takes requests for any host. Else it must be an IP address or localhost, as a page that a browser shows
 	// on this machine cannot have it for another name.
 	AnyHost bool
@@ -72,15 +75,24 @@ type Memory struct {
 
 // Server answers. Its methods may be called concurrently.
 type Server struct {
-	cfg Config
-	srv *http.Server
-	mu  sync.Mutex // held while State is asked
+	cfg     Config
+	srv     *http.Server
+	mu      sync.Mutex // held while State is asked
+	history history
+
+	donec chan struct{}
+	once  sync.Once
+	wg    sync.WaitGroup // sampleLoop
 }
 
 // New makes a Server.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg}
+	s := &Server{cfg: cfg, donec: make(chan struct{})}
 	mux := http.NewServeMux()
+	if cfg.Page != nil {
+		mux.Handle("GET /{$}", cfg.Page)
+		mux.Handle("GET /page/", cfg.Page)
+	}
 	mux.HandleFunc("GET /metrics", s.metrics)
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
@@ -99,8 +111,11 @@ func New(cfg Config) *Server {
 	return s
 }
 
-// Serve accepts on ln until Close, and then returns nil.
+// Serve accepts on ln, and takes samples for the page, until Close, and then returns nil.
 func (s *Server) Serve(ln net.Listener) error {
+	s.wg.Go(s.sampleLoop)
+	defer s.wg.Wait()
+	defer s.stop()
 	err := s.srv.Serve(netutil.LimitListener(ln, maxConns))
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
@@ -109,7 +124,13 @@ func (s *Server) Serve(ln net.Listener) error {
 }
 
 // Close ends everything now.
-func (s *Server) Close() error { return s.srv.Close() }
+func (s *Server) Close() error {
+	s.stop()
+	defer s.wg.Wait()
+	return s.srv.Close()
+}
+
+func (s *Server) stop() { s.once.Do(func() { close(s.donec) }) }
 
 // guard refuses requests for a host that only a name server, which may be anybody's, can have led here.
 func (s *Server) guard(next http.Handler) http.Handler {
@@ -119,6 +140,8 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			return
 		}
 		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Referrer-Policy", "no-referrer")
 		next.ServeHTTP(w, r)
 	})
 }
@@ -179,13 +202,27 @@ func (st *State) unready() string {
 	return ""
 }
 
-func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
+// status tells with ?after=MS, of the time in ms since 1970, also the samples after it that are kept.
+func (s *Server) status(w http.ResponseWriter, r *http.Request) {
+	after, err := int64(-1), error(nil)
+	if v := r.FormValue("after"); v != "" {
+		if after, err = strconv.ParseInt(v, 10, 64); err != nil || after < 0 {
+			http.Error(w, "after is not a time in milliseconds", http.StatusBadRequest)
+			return
+		}
+	}
 	st := s.state()
+	to := newStatus(&st, time.Now())
+	if after >= 0 {
+		to.History = s.history.since(after)
+	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
-	enc.SetIndent("", "  ")
+	if after < 0 { // a person may read it
+		enc.SetIndent("", "  ")
+	}
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(newStatus(&st, time.Now())); err != nil {
+	if err := enc.Encode(to); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}

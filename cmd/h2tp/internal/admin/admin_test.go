@@ -34,7 +34,11 @@ func testState() State {
 func newTest(t *testing.T, st *State, cfg Config) func(method, path string, set ...func(*http.Request)) (int, string) {
 	cfg.State = func() State { return *st }
 	cfg.Logger = slog.New(slog.DiscardHandler)
-	s := New(cfg)
+	return answers(t, New(cfg))
+}
+
+// answers asks a server.
+func answers(t *testing.T, s *Server) func(method, path string, set ...func(*http.Request)) (int, string) {
 	return func(method, path string, set ...func(*http.Request)) (int, string) {
 		t.Helper()
 		r := httptest.NewRequestWithContext(t.Context(), method, path, nil)

@@ -132,6 +132,8 @@ var families = []family{
 				p.count(c.N, end, d.URL, c.What)
 			}
 		})},
+	{"h2tp_destination_ejections_total", "counter", byDestination, "how often it was left out for its failures, by --eject-after or --eject-percent",
+		destinations(func(p *page, end string, d *proxy.DestinationStats) { p.count(d.Ejections, end, d.URL) })},
 	{"h2tp_destination_duration_seconds", "histogram", []string{"end", "destination", "kind"}, "of attempts, to the whole response, or to the head of a streamed one: of kind upstream the upstream's time, of kind peer the hop's and what is behind it",
 		destinations(func(p *page, end string, d *proxy.DestinationStats) { p.histogram(d.Took, end, d.URL, d.Kind) })},
 	{"h2tp_destination_queue_duration_seconds", "histogram", byDestination, "how long exchanges waited for a connection; only those that had to",

@@ -10,6 +10,7 @@ import (
 // status is the answer of /status. Names are those of the metrics where both tell the same.
 type status struct {
 	Version      string               `json:"version"`
+	Started      time.Time            `json:"started"`
 	Uptime       float64              `json:"uptime_seconds"`
 	Ready        bool                 `json:"ready"`
 	Why          string               `json:"why,omitempty"` // it is not ready
@@ -18,6 +19,7 @@ type status struct {
 	Memory       memoryStatus         `json:"memory"`
 	Goroutines   int                  `json:"goroutines"`
 	Certificates map[string]time.Time `json:"certificates,omitempty"` // when they end, by name
+	History      *historyStatus       `json:"history,omitempty"`      // where it was asked for
 }
 
 type memoryStatus struct {
@@ -33,21 +35,41 @@ type endStatus struct {
 	Draining     bool                `json:"draining"`
 	InFlight     int64               `json:"in_flight"`
 	Exchanges    int64               `json:"exchanges"`
+	Results      map[string]int64    `json:"results"`  // exchanges that are over, by class of status; gone: nobody waited
+	Failures     map[string]int64    `json:"failures"` // of them, those without a destination's response, by reason
+	Refusals     map[string]int64    `json:"refusals"` // requests that became no exchange, by status
+	Overloads    int64               `json:"overloads"`
+	Repeats      int64               `json:"repeats"`
 	Connections  int                 `json:"client_connections"`
+	Received     int64               `json:"client_received_bytes"`
+	Sent         int64               `json:"client_sent_bytes"`
 	MessageBytes int64               `json:"message_memory_bytes"`
 	Peers        *hopStatus          `json:"peers,omitempty"` // a back's fronts
 	Destinations []destinationStatus `json:"destinations"`
 }
 
 type destinationStatus struct {
-	URL         string     `json:"url"`
-	Kind        string     `json:"kind"`
-	Up          bool       `json:"up"`
-	Why         string     `json:"why,omitempty"` // it is not up
-	InFlight    int        `json:"in_flight"`
-	Waiting     int        `json:"waiting"`
-	Connections int        `json:"connections"`
-	Hop         *hopStatus `json:"hop,omitempty"`
+	URL         string           `json:"url"`
+	Kind        string           `json:"kind"`
+	Up          bool             `json:"up"`
+	Why         string           `json:"why,omitempty"` // it is not up
+	Weight      int              `json:"weight,omitempty"`
+	Tier        int              `json:"tier"`
+	Ejections   int64            `json:"ejections"`
+	InFlight    int              `json:"in_flight"`
+	Waiting     int              `json:"waiting"`
+	Connections int              `json:"connections"`
+	Results     map[string]int64 `json:"results"`
+	Failures    map[string]int64 `json:"failures"`
+	Duration    histogramStatus  `json:"duration"`
+	Hop         *hopStatus       `json:"hop,omitempty"`
+}
+
+// histogramStatus is as proxy.Histogram, in seconds.
+type histogramStatus struct {
+	Bounds []float64 `json:"bounds"`
+	Counts []int64   `json:"counts"`
+	Sum    float64   `json:"sum"`
 }
 
 type hopStatus struct {
@@ -55,6 +77,10 @@ type hopStatus struct {
 	Streams     int             `json:"streams"`
 	Received    int64           `json:"received_bytes"`
 	Sent        int64           `json:"sent_bytes"`
+	PlainIn     int64           `json:"plain_in_bytes"` // before the codec, and after it
+	CodedIn     int64           `json:"coded_in_bytes"`
+	PlainOut    int64           `json:"plain_out_bytes"`
+	CodedOut    int64           `json:"coded_out_bytes"`
 	Sessions    []sessionStatus `json:"sessions"`
 }
 
@@ -68,7 +94,7 @@ type sessionStatus struct {
 func newStatus(st *State, now time.Time) *status {
 	why := st.unready()
 	to := &status{
-		Version: st.Version, Uptime: now.Sub(st.Started).Seconds(), Ready: why == "", Why: why, Draining: st.IsDraining,
+		Version: st.Version, Started: st.Started, Uptime: now.Sub(st.Started).Seconds(), Ready: why == "", Why: why, Draining: st.IsDraining,
 		Ends: []endStatus{}, Goroutines: runtime.NumGoroutine(), Certificates: st.Certificates,
 		Memory: memoryStatus{Heap: int64(readRuntime("/memory/classes/heap/objects:bytes")), Codecs: st.CodecMemory, Windows: st.WindowMemory},
 	}
@@ -82,12 +108,25 @@ func newEndStatus(e *End) endStatus {
 	st := &e.Stats
 	to := endStatus{
 		Name: e.Name, Kind: e.Kind, Listen: e.URLs, Draining: st.IsDraining, InFlight: st.InFlight, Exchanges: st.Exchanges,
-		Connections: st.Conns, MessageBytes: st.Held, Peers: newHopStatus(st.Hop),
+		Connections: st.Conns, Received: st.ClientIn, Sent: st.ClientOut, MessageBytes: st.Held, Peers: newHopStatus(st.Hop),
+		Results: counts(st.Ended), Failures: counts(st.Failures), Refusals: counts(st.Refusals), Overloads: st.Overloads, Repeats: st.Repeats,
 	}
 	for _, d := range st.Destinations {
 		to.Destinations = append(to.Destinations, destinationStatus{
 			URL: d.URL, Kind: d.Kind, Up: d.IsUp, Why: d.Why, InFlight: d.InFlight, Waiting: d.Waiting, Connections: d.Conns, Hop: newHopStatus(d.Hop),
+			Weight: d.Weight, Tier: d.Tier, Ejections: d.Ejections, Results: counts(d.Ended), Failures: counts(d.Failures), Duration: histogramStatus(d.Took),
 		})
+	}
+	return to
+}
+
+// counts adds up over methods what there is of each kind; what there is none of is left out.
+func counts(list []proxy.Count) map[string]int64 {
+	to := make(map[string]int64)
+	for _, c := range list {
+		if c.N > 0 {
+			to[c.What] += c.N
+		}
 	}
 	return to
 }
@@ -96,7 +135,10 @@ func newHopStatus(h *proxy.HopStats) *hopStatus {
 	if h == nil {
 		return nil
 	}
-	to := &hopStatus{Connections: h.Conns, Streams: h.Streams, Received: h.BytesIn, Sent: h.BytesOut, Sessions: []sessionStatus{}}
+	to := &hopStatus{
+		Connections: h.Conns, Streams: h.Streams, Received: h.BytesIn, Sent: h.BytesOut, Sessions: []sessionStatus{},
+		PlainIn: h.In.Plain, CodedIn: h.In.Coded, PlainOut: h.Out.Plain, CodedOut: h.Out.Coded,
+	}
 	for _, s := range h.Sessions {
 		to.Sessions = append(to.Sessions, sessionStatus{Addr: s.Addr, Codec: s.Codec, InFlight: s.InFlight, ReadyStreams: s.Ready})
 	}

@@ -1,0 +1,143 @@
+package admin
+
+import (
+	"sync"
+	"time"
+
+	"github.com/h2tp/h2tp/proxy"
+)
+
+// What is remembered, so that a page just opened shows what was: 600 samples of some 300 bytes.
+const (
+	samplePeriod = time.Second
+	samplesKept  = 600
+)
+
+// sample is what was counted since the start, of all ends together, at a time.
+type sample struct {
+	At       int64 `json:"at"` // ms since 1970, by a clock that only moves forward while the process lives
+	InFlight int64 `json:"in_flight"`
+	// Plain is what would have crossed the hop without h2tp: clients' bytes, or where a back or a relay does not know
+	// those, its records before the codec. Hop is what did cross.
+	Plain int64 `json:"plain_bytes"`
+	Hop   int64 `json:"hop_bytes"`
+	// Results are exchanges that are over, as resultNames has them.
+	Results [len(resultNames)]int64 `json:"results"`
+	Took    []int64                 `json:"took"` // how many exchanges took how long, by historyStatus.Bounds
+}
+
+// resultNames are the classes of status, what nobody waited for any more, and requests that became no exchange.
+var resultNames = [...]string{"1xx", "2xx", "3xx", "4xx", "5xx", "gone", "refused"}
+
+// historyStatus is what /status tells of the samples.
+type historyStatus struct {
+	Results []string  `json:"results"`
+	Bounds  []float64 `json:"bounds"` // of took, in seconds
+	Samples []sample  `json:"samples"`
+}
+
+// history keeps the last samples.
+type history struct {
+	mu      sync.Mutex // guards all below
+	bounds  []float64
+	samples []sample
+	next    int // where the next one goes, once there are samplesKept
+}
+
+func (h *history) add(s sample, bounds []float64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.bounds = bounds
+	if len(h.samples) < samplesKept {
+		h.samples = append(h.samples, s)
+		return
+	}
+	h.samples[h.next] = s
+	h.next = (h.next + 1) % samplesKept
+}
+
+// since returns the samples after a time, oldest first.
+func (h *history) since(after int64) *historyStatus {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	to := &historyStatus{Results: resultNames[:], Bounds: h.bounds, Samples: []sample{}}
+	for i := range h.samples {
+		s := &h.samples[(h.next+i)%len(h.samples)]
+		if s.At > after {
+			to.Samples = append(to.Samples, *s)
+		}
+	}
+	return to
+}
+
+// sampleLoop takes samples until Close.
+func (s *Server) sampleLoop() {
+	ticker := time.NewTicker(samplePeriod)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-s.donec:
+			return
+		case <-ticker.C:
+			st := s.state()
+			s.history.add(newSample(&st, time.Now()))
+		}
+	}
+}
+
+func newSample(st *State, now time.Time) (to sample, bounds []float64) {
+	to.At = st.Started.Add(now.Sub(st.Started)).UnixMilli()
+	for i := range st.Ends {
+		bounds = to.count(&st.Ends[i].Stats)
+	}
+	return to, bounds
+}
+
+// count adds an end, and returns the bounds of its times, which all ends have.
+func (s *sample) count(st *proxy.Stats) (bounds []float64) {
+	s.InFlight += st.InFlight
+	for _, c := range st.Ended {
+		for i, name := range resultNames {
+			if c.What == name {
+				s.Results[i] += c.N
+			}
+		}
+	}
+	for _, c := range st.Refusals {
+		s.Results[len(resultNames)-1] += c.N
+	}
+	if s.Took == nil {
+		s.Took = make([]int64, len(st.Took.Counts))
+	}
+	for i, n := range st.Took.Counts {
+		s.Took[i] += n
+	}
+	plain, hop := saving(st)
+	s.Plain += plain
+	s.Hop += hop
+	return st.Took.Bounds
+}
+
+// saving compares what crossed an end's hops with what would have without them. An end of which a part goes to upstreams
+// is judged by its records alone.
+func saving(st *proxy.Stats) (plain, hop int64) {
+	records, isFront := int64(0), st.Hop == nil
+	add := func(h *proxy.HopStats) {
+		records += h.In.Plain + h.Out.Plain
+		hop += h.BytesIn + h.BytesOut
+	}
+	if st.Hop != nil {
+		add(st.Hop)
+	}
+	for _, d := range st.Destinations {
+		if d.Hop == nil {
+			isFront = false
+			continue
+		}
+		add(d.Hop)
+	}
+	if isFront && hop > 0 {
+		return st.ClientIn + st.ClientOut, hop
+	}
+	return records, hop
+}

@@ -1,0 +1,149 @@
+package admin
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/valyala/fasthttp/fasthttputil"
+
+	"github.com/h2tp/h2tp/proxy"
+)
+
+func TestSamplesAreTakenEachSecondAndTheLastAreKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := testState()
+		st.Started = time.Now()
+		s := New(Config{State: func() State { return st }, Logger: slog.New(slog.DiscardHandler)})
+		servec := make(chan error, 1)
+		go func() { servec <- s.Serve(fasthttputil.NewInmemoryListener()) }()
+		time.Sleep(3*time.Second + time.Millisecond)
+		first := s.history.since(0).Samples
+		if n := len(first); n != 3 {
+			t.Fatalf("%d samples after 3 s", n)
+		}
+		time.Sleep(samplesKept * time.Second)
+		all := s.history.since(0).Samples
+		if len(all) != samplesKept {
+			t.Fatalf("%d samples; want %d", len(all), samplesKept)
+		}
+		for i, got := range all {
+			if want := first[2].At + int64(i+1)*1000; got.At != want {
+				t.Fatalf("sample %d is of %d; want %d", i, got.At, want)
+			}
+		}
+		if got := s.history.since(all[samplesKept-3].At).Samples; len(got) != 2 || got[1].At != all[samplesKept-1].At {
+			t.Errorf("got %v; want the last two", got)
+		}
+		s.Close()
+		if err := <-servec; err != nil {
+			t.Error(err)
+		}
+		n := len(s.history.samples)
+		time.Sleep(5 * time.Second)
+		if len(s.history.samples) != n {
+			t.Error("samples are taken after Close")
+		}
+	})
+}
+
+func TestSampleAddsUpEnds(t *testing.T) {
+	st := testState()
+	end := &st.Ends[0]
+	end.Stats.InFlight, end.Stats.ClientIn, end.Stats.ClientOut = 2, 300, 700
+	end.Stats.Destinations[0].Hop.BytesIn, end.Stats.Destinations[0].Hop.BytesOut = 30, 70
+	end.Stats.Ended = append(end.Stats.Ended, proxy.Count{Method: "POST", What: "2xx", N: 1}, proxy.Count{Method: "GET", What: "gone", N: 4})
+	end.Stats.Refusals = []proxy.Count{{What: "400", N: 5}}
+	st.Ends = append(st.Ends, *end)
+	got, bounds := newSample(&st, st.Started.Add(1500*time.Millisecond))
+	if got.At != 1700000001500 || got.InFlight != 4 || got.Plain != 2000 || got.Hop != 200 || len(bounds) != 2 {
+		t.Errorf("got %+v, %v", got, bounds)
+	}
+	if want := [...]int64{0, 8, 0, 0, 0, 8, 10}; got.Results != want {
+		t.Errorf("results %v; want %v", got.Results, want)
+	}
+	if len(got.Took) != 3 || got.Took[0] != 4 {
+		t.Errorf("took %v", got.Took)
+	}
+	if len(bounds) != 2 || end.Stats.Took.Counts[0] != 2 {
+		t.Error("the state's own counts changed")
+	}
+}
+
+func TestSavingIsOfClientsBytesWhereTheyAllCrossTheHop(t *testing.T) {
+	batch := proxy.BatchStats{Plain: 100, Coded: 25}
+	hop := func() *proxy.HopStats { return &proxy.HopStats{BytesIn: 30, BytesOut: 20, In: batch, Out: batch} }
+	peer, upstream := proxy.DestinationStats{Hop: hop()}, proxy.DestinationStats{}
+	for _, tc := range []struct {
+		name       string
+		st         proxy.Stats
+		plain, hop int64
+	}{
+		{"front", proxy.Stats{ClientIn: 500, ClientOut: 600, Destinations: []proxy.DestinationStats{peer, peer}}, 1100, 100},
+		{"front that has upstreams too", proxy.Stats{ClientIn: 500, ClientOut: 600, Destinations: []proxy.DestinationStats{peer, upstream}}, 200, 50},
+		{"back", proxy.Stats{Hop: hop(), Destinations: []proxy.DestinationStats{upstream}}, 200, 50},
+		{"relay", proxy.Stats{Hop: hop(), Destinations: []proxy.DestinationStats{peer}}, 400, 100},
+		{"no hop", proxy.Stats{ClientIn: 500, ClientOut: 600, Destinations: []proxy.DestinationStats{upstream}}, 0, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if plain, hop := saving(&tc.st); plain != tc.plain || hop != tc.hop {
+				t.Errorf("got %d, %d; want %d, %d", plain, hop, tc.plain, tc.hop)
+			}
+		})
+	}
+}
+
+func TestStatusHasTheHistoryThatIsAskedFor(t *testing.T) {
+	st := testState()
+	s := New(Config{State: func() State { return st }, Logger: slog.New(slog.DiscardHandler)})
+	for i := range 3 {
+		s.history.add(newSample(&st, st.Started.Add(time.Duration(i)*time.Second)))
+	}
+	get := answers(t, s)
+	for query, want := range map[string]int{"": -1, "?after=0": 3, "?after=" + strconv.FormatInt(st.Started.UnixMilli(), 10): 2, "?after=9999999999999": 0} {
+		code, body := get("GET", "/status"+query)
+		var got status
+		if err := json.Unmarshal([]byte(body), &got); code != 200 || err != nil {
+			t.Fatal(code, err, body)
+		}
+		n := -1
+		if got.History != nil {
+			n = len(got.History.Samples)
+		}
+		if n != want {
+			t.Errorf("%q: %d samples; want %d", query, n, want)
+		}
+		if got.Ends[0].Results["2xx"] != 3 || got.Ends[0].Destinations[0].Hop.CodedOut != 25 || len(got.Ends[0].Destinations[0].Duration.Counts) != 3 {
+			t.Errorf("%q: got %s", query, body)
+		}
+	}
+	for _, bad := range []string{"x", "-1", "1.5"} {
+		if code, _ := get("GET", "/status?after="+bad); code != 400 {
+			t.Errorf("after=%s: %d; want 400", bad, code)
+		}
+	}
+}
+
+func TestPageIsAsGuardedAsTheRest(t *testing.T) {
+	st := testState()
+	shown := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write([]byte(r.URL.Path)) })
+	get := newTest(t, &st, Config{Page: shown})
+	for _, path := range []string{"/", "/page/main.mjs"} {
+		if code, body := get("GET", path); code != 200 || body != path {
+			t.Errorf("%s: %d %q", path, code, body)
+		}
+		if code, _ := get("GET", path, func(r *http.Request) { r.Host = "evil.example" }); code != 403 {
+			t.Errorf("%s for another host: %d; want 403", path, code)
+		}
+		if code, _ := get("POST", path); code != 405 {
+			t.Errorf("POST %s: %d; want 405", path, code)
+		}
+	}
+	if code, _ := newTest(t, &st, Config{})("GET", "/"); code != 404 {
+		t.Errorf("without a page: %d; want 404", code)
+	}
+}

@@ -232,9 +232,12 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) drain(w http.ResponseWriter, r *http.Request) {
 	s.cfg.Logger.Info("drain ordered", "addr", r.RemoteAddr)
-	s.cfg.Drain()
+	const answer = "draining\n"
+	w.Header().Set("Content-Length", strconv.Itoa(len(answer)))
 	w.WriteHeader(http.StatusAccepted)
-	io.WriteString(w, "draining\n")
+	io.WriteString(w, answer)
+	http.NewResponseController(w).Flush() // where nothing runs, the process ends at once
+	s.cfg.Drain()
 }
 
 func (s *Server) reload(w http.ResponseWriter, r *http.Request) {

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -179,6 +181,28 @@ func TestOrdersArePostsAndOfNoOtherSite(t *testing.T) {
 	failing = errors.New("no such file")
 	if code, body := do("POST", "/reload"); code != 500 || body != "no such file\n" {
 		t.Errorf("POST /reload that fails: %d %q", code, body)
+	}
+}
+
+func TestDrainIsAnsweredBeforeTheProcessEnds(t *testing.T) {
+	var s *Server
+	s = New(Config{State: testState, Drain: func() { s.Close() }, Logger: slog.New(slog.DiscardHandler)})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	servec := make(chan error, 1)
+	go func() { servec <- s.Serve(ln) }()
+	resp, err := http.Post("http://"+ln.Addr().String()+"/drain", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); resp.StatusCode != 202 || string(body) != "draining\n" || err != nil {
+		t.Errorf("got %d %q, %v", resp.StatusCode, body, err)
+	}
+	if err := <-servec; err != nil {
+		t.Error(err)
 	}
 }
 

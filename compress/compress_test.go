@@ -172,6 +172,29 @@ func (p *pair) pass(src []byte) {
 	}
 }
 
+// passPacked is pass by way of the packed form, and reports whether it was used.
+func (p *pair) passPacked(src []byte) (isPacked bool) {
+	p.t.Helper()
+	var err error
+	if p.coded, isPacked, err = p.e.EncodePacked(p.coded[:0], src); err != nil {
+		p.t.Fatal(err)
+	}
+	if len(p.coded) > MaxEncodedLen(len(src)) {
+		p.t.Fatalf("%d bytes became %d; want at most %d", len(src), len(p.coded), MaxEncodedLen(len(src)))
+	}
+	decode := p.d.Decode
+	if isPacked {
+		decode = p.d.DecodePacked
+	}
+	if p.plain, err = decode(append(p.plain[:0], "before"...), p.coded, len(src)); err != nil {
+		p.t.Fatalf("block of %d bytes: %v", len(src), err)
+	}
+	if !bytes.Equal(p.plain[6:], src) || string(p.plain[:6]) != "before" {
+		p.t.Fatalf("block of %d bytes came back different", len(src))
+	}
+	return isPacked
+}
+
 func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }
 
 var fills = []struct {
@@ -185,6 +208,15 @@ func fillJSON(r *rand.Rand, n int) []byte {
 		b = appendBidRequest(b, r)
 	}
 	return b[:n]
+}
+
+// fillValues is so many uuids, one after the other.
+func fillValues(r *rand.Rand, n int) []byte {
+	var b []byte
+	for range n {
+		b = fmt.Appendf(b, "%08x-%04x-4%03x-9%03x-%012x,", r.Uint32(), r.IntN(1<<16), r.IntN(1<<12), r.IntN(1<<12), r.Uint64()>>16)
+	}
+	return b
 }
 
 func fillRandom(r *rand.Rand, n int) []byte {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // DecoderOptions are the bounds of one decoder; the zero value is good.
@@ -21,8 +22,9 @@ type Decoder struct {
 	cost   int64
 
 	// owned by whoever uses the decoder
-	codec decoder // nil once closed
-	err   error   // why the context is broken
+	codec    decoder // nil once closed
+	err      error   // why the context is broken
+	unpacker unpacker
 }
 
 // A decoder appends exactly plain bytes, at least 1, or fails; it keeps neither dst nor src. It sees
@@ -53,14 +55,57 @@ func (d *Decoder) Decode(dst, src []byte, plain int) ([]byte, error) {
 	if plain > 0 {
 		b, err = d.codec.decode(dst, src, plain)
 	}
-	if err != nil {
-		if !errors.Is(err, ErrWindow) {
-			err = fmt.Errorf("%w: %v: %v", ErrCorrupt, d.id, err)
-		}
-		d.err = err
-		return dst, err
+	return d.judge(dst, b, err)
+}
+
+// DecodePacked is Decode for a block in packed form.
+func (d *Decoder) DecodePacked(dst, src []byte, plain int) ([]byte, error) {
+	switch {
+	case d.codec == nil:
+		return dst, ErrClosed
+	case d.err != nil:
+		return dst, d.err
 	}
-	return b, nil
+	b, err := d.unpack(dst, src, plain)
+	return d.judge(dst, b, err)
+}
+
+func (d *Decoder) unpack(dst, src []byte, plain int) ([]byte, error) {
+	text, src, err := cutLength(src)
+	if err != nil {
+		return nil, err
+	}
+	size, src, err := cutLength(src)
+	switch {
+	case err != nil:
+		return nil, err
+	case d.id == None || text == 0 || size > len(src) || text > plain+plain/maxMarks:
+		return nil, errPacked
+	case plain > maxUnpacked*text:
+		return nil, errRatio
+	}
+	buf := packBufs.Get().(*packBuf)
+	defer buf.release()
+	b, err := d.codec.decode(buf.text[:0], src[size:], text)
+	if err != nil {
+		return nil, err
+	}
+	buf.text = b
+	n := len(dst)
+	dst = slices.Grow(dst, plain)[:n+plain]
+	return dst, d.unpacker.unpack(dst[n:], b, src[:size])
+}
+
+// judge completes what a decoding method returns.
+func (d *Decoder) judge(dst, b []byte, err error) ([]byte, error) {
+	if err == nil {
+		return b, nil
+	}
+	if !errors.Is(err, ErrWindow) {
+		err = fmt.Errorf("%w: %v: %v", ErrCorrupt, d.id, err)
+	}
+	d.err = err
+	return dst, err
 }
 
 // Reset starts the context anew, as the peer's encoder did before the next block.
@@ -70,6 +115,7 @@ func (d *Decoder) Reset() {
 	}
 	d.err = nil
 	d.codec.reset()
+	d.unpacker.reset()
 }
 
 // Close gives up the context and its reservation. Second calls do nothing.
@@ -77,7 +123,7 @@ func (d *Decoder) Close() {
 	if d.codec == nil {
 		return
 	}
-	d.codec = nil
+	d.codec, d.unpacker = nil, unpacker{}
 	d.memory.release(d.cost)
 }
 

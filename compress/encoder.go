@@ -1,5 +1,10 @@
 package compress
 
+import (
+	"bytes"
+	"encoding/binary"
+)
+
 // EncoderOptions are the choices of one encoder; the zero value is good.
 type EncoderOptions struct {
 	// Level is how hard the encoder tries. If zero, Fastest is used.
@@ -19,8 +24,9 @@ type Encoder struct {
 	cost   int64
 
 	// owned by whoever uses the encoder
-	codec encoder // nil once closed
-	err   error   // why the context is broken
+	codec  encoder // nil once closed
+	err    error   // why the context is broken
+	packer packer
 }
 
 // An encoder appends one block, flushed, or starts its context anew; it keeps neither dst nor src.
@@ -56,6 +62,32 @@ func (e *Encoder) Encode(dst, src []byte) ([]byte, error) {
 	return b, nil
 }
 
+// EncodePacked is Encode, which it leaves to say what holds for both, for blocks in packed form (PROTOCOL
+// section 5) where that pays; isPacked reports whether it did, and which of Decode and DecodePacked is
+// to be used. Codec None packs nothing.
+func (e *Encoder) EncodePacked(dst, src []byte) (b []byte, isPacked bool, err error) {
+	marks := bytes.Count(src, markBytes)
+	if e.id == None || e.codec == nil || e.err != nil || marks > len(src)/maxMarks {
+		b, err = e.Encode(dst, src)
+		return b, false, err
+	}
+	buf := packBufs.Get().(*packBuf)
+	defer buf.release()
+	buf.text, buf.vals = e.packer.pack(buf.text[:0], buf.vals[:0], src, marks > 0)
+	if e.packer.count == 0 {
+		b, err = e.Encode(dst, src)
+		return b, false, err
+	}
+	n := len(dst)
+	dst = binary.AppendUvarint(dst, uint64(len(buf.text)))
+	dst = binary.AppendUvarint(dst, uint64(len(buf.vals)))
+	b, err = e.Encode(append(dst, buf.vals...), buf.text)
+	if err != nil {
+		return dst[:n], false, err
+	}
+	return b, true, nil
+}
+
 // Reset starts the context anew: the next block needs no other, and the peer's decoder must be reset
 // before it sees that block.
 func (e *Encoder) Reset() {
@@ -64,6 +96,7 @@ func (e *Encoder) Reset() {
 	}
 	e.err = nil
 	e.codec.reset()
+	e.packer.reset()
 }
 
 // Close gives up the context and its reservation. Second calls do nothing.
@@ -71,7 +104,7 @@ func (e *Encoder) Close() {
 	if e.codec == nil {
 		return
 	}
-	e.codec = nil
+	e.codec, e.packer = nil, packer{}
 	e.memory.release(e.cost)
 }
 

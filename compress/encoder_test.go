@@ -21,11 +21,15 @@ func TestEncodeAndDecodeDoNotAllocate(t *testing.T) {
 				turn := func() {
 					src := blocks[i%len(blocks)]
 					i++
-					coded, err := p.e.Encode(p.coded, src)
+					coded, isPacked, err := p.e.EncodePacked(p.coded, src)
 					if err != nil {
 						t.Fatal(err)
 					}
-					if _, err := p.d.Decode(p.plain, coded, len(src)); err != nil {
+					decode := p.d.Decode
+					if isPacked {
+						decode = p.d.DecodePacked
+					}
+					if _, err := decode(p.plain, coded, len(src)); err != nil {
 						t.Fatal(err)
 					}
 				}

@@ -68,3 +68,67 @@ func FuzzDecompress(f *testing.F) {
 		}
 	})
 }
+
+// FuzzPack packs its input in two blocks, and then as one, and unpacks it.
+func FuzzPack(f *testing.F) {
+	r := newRand(25)
+	for range 5 {
+		f.Add(fillTokens(r, 600), uint16(300), false)
+	}
+	f.Add([]byte("\xc1\xc1 123e4567-e89b-12d3-a456-426614174000 \xc1 123e4567-e89b-12d3-a456-426614174000"), uint16(40), true)
+	f.Fuzz(func(t *testing.T, src []byte, at uint16, isLight bool) {
+		var p packer
+		var u unpacker
+		p.isLight, u.isLight = isLight, isLight
+		cut := min(int(at), len(src))
+		for _, block := range [][]byte{src[:cut], src[cut:], src} {
+			marks := bytes.Count(block, markBytes)
+			text, vals := p.pack(nil, nil, block, marks > 0)
+			if len(text)+len(vals) > len(block)+marks || len(block) > maxUnpacked*len(text) {
+				t.Fatalf("%d bytes became %d and %d", len(block), len(text), len(vals))
+			}
+			back := make([]byte, len(block))
+			if err := u.unpack(back, text, vals); err != nil || !bytes.Equal(back, block) {
+				t.Fatalf("%q became %q, %q and then %q, %v", block, text, vals, back, err)
+			}
+		}
+	})
+}
+
+// FuzzUnpack takes its input as lengths of the text and of the values, and both; then again, for the same
+// context. What is unpacked fills the room exactly, and nothing is written beyond it.
+func FuzzUnpack(f *testing.F) {
+	r := newRand(26)
+	for range 5 {
+		var p packer
+		var in []byte
+		size := uint16(0)
+		for range 3 {
+			src := fillTokens(r, 150)
+			text, vals := p.pack(nil, nil, src, true)
+			in = append(append(append(in, byte(len(text)), byte(len(vals))), text...), vals...)
+			size = uint16(len(src))
+		}
+		f.Add(in, size)
+	}
+	f.Fuzz(func(t *testing.T, in []byte, size uint16) {
+		var u unpacker
+		for len(in) >= 2 {
+			n, m := int(in[0]), int(in[1])
+			if in = in[2:]; n+m > len(in) {
+				return
+			}
+			text, vals := in[:n:n], in[n:n+m:n+m]
+			in = in[n+m:]
+			room := make([]byte, int(size)+64)
+			if err := u.unpack(room[:size], text, vals); err == nil && int(size) > maxUnpacked*n {
+				t.Fatalf("%d bytes became %d; want at most %d times as many", n, size, maxUnpacked)
+			}
+			for _, c := range room[size:] {
+				if c != 0 {
+					t.Fatal("wrote beyond the room")
+				}
+			}
+		}
+	})
+}

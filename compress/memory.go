@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 )
 
-// defaultMemory bounds a process that was not told otherwise: about 115 streams with zstd both ways.
+// defaultMemory bounds a process that was not told otherwise: about 110 streams with zstd both ways.
 const defaultMemory = 256 << 20
 
 // Memory bounds what the contexts of a process hold together. What counts is a fixed cost for each
@@ -52,6 +52,9 @@ func (m *Memory) NewEncoder(id ID, opt EncoderOptions) (*Encoder, error) {
 	default:
 		return nil, fmt.Errorf("compress: unknown %v", id)
 	}
+	if e.packer.isLight = id <= Snappy; !e.packer.isLight {
+		e.cost += packCost
+	}
 	if err := m.reserve(e.cost); err != nil {
 		return nil, err
 	}
@@ -84,6 +87,9 @@ func (m *Memory) NewDecoder(id ID, opt DecoderOptions) (*Decoder, error) {
 		d.cost = zstdDecoderCost(window)
 	default:
 		return nil, fmt.Errorf("compress: unknown %v", id)
+	}
+	if d.unpacker.isLight = id <= Snappy; !d.unpacker.isLight {
+		d.cost += packCost
 	}
 	if err := m.reserve(d.cost); err != nil {
 		return nil, err

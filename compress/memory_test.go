@@ -100,6 +100,7 @@ func TestCostIsNoLessThanReal(t *testing.T) {
 		inputs = append(inputs, fill.make(r, 300<<10))
 	}
 	inputs = append(inputs, messages(1, 2<<10)...)
+	inputs = append(inputs, fillValues(r, slots))
 	buf := make([]byte, 0, 1<<20)
 
 	for _, c := range configs {
@@ -116,7 +117,7 @@ func TestCostIsNoLessThanReal(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, input := range inputs {
-				if _, err := e.Encode(buf, input); err != nil {
+				if _, _, err := e.EncodePacked(buf, input); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -125,13 +126,14 @@ func TestCostIsNoLessThanReal(t *testing.T) {
 		compareHeap(t, "encoder", c, heap()-before, m.Used())
 
 		var blocks [][]byte
+		var packed []bool
 		es[0].Reset()
 		for _, input := range inputs {
-			b, err := es[0].Encode(nil, input)
+			b, isPacked, err := es[0].EncodePacked(nil, input)
 			if err != nil {
 				t.Fatal(err)
 			}
-			blocks = append(blocks, b)
+			blocks, packed = append(blocks, b), append(packed, isPacked)
 		}
 		used := m.Used()
 		before = heap()
@@ -142,7 +144,11 @@ func TestCostIsNoLessThanReal(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i, b := range blocks {
-				if _, err := d.Decode(buf, b, len(inputs[i])); err != nil {
+				decode := d.Decode
+				if packed[i] {
+					decode = d.DecodePacked
+				}
+				if _, err := decode(buf, b, len(inputs[i])); err != nil {
 					t.Fatal(err)
 				}
 			}

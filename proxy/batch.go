@@ -320,7 +320,7 @@ func appendBatch(dst []byte, b *wire.Batch, enc *compress.Encoder, isAnew bool) 
 	dst = append(dst, pad[:]...)
 	if enc != nil {
 		var err error
-		if dst, err = enc.Encode(dst, b.Shared); err != nil {
+		if dst, h.Packed, err = enc.EncodePacked(dst, b.Shared); err != nil {
 			return dst, err
 		}
 		h.Codec, h.Anew = uint8(enc.ID()), isAnew

@@ -52,6 +52,9 @@ func (d *decoding) decode(dst, src []byte, h wire.Header) ([]byte, error) {
 		d.cdec.Reset()
 	}
 	d.isUsed, d.coded = true, time.Now()
+	if h.Packed {
+		return d.cdec.DecodePacked(dst, src, h.Plain)
+	}
 	return d.cdec.Decode(dst, src, h.Plain)
 }
 

@@ -14,7 +14,8 @@ const (
 	codecMask  = 0x07
 	flagAnew   = 0x08
 	flagClear  = 0x10
-	flagsKnown = codecMask | flagAnew | flagClear
+	flagPacked = 0x20
+	flagsKnown = codecMask | flagAnew | flagClear | flagPacked
 
 	maxCodec = 3 // section 5: none, snappy, flate, zstd
 )
@@ -34,13 +35,14 @@ type Batch struct {
 
 // Header is what precedes a batch's sections on the wire.
 type Header struct {
-	Codec uint8  // id of section 5
-	Anew  bool   // the codec's context starts anew; not with codec 0, which has none
-	Clear bool   // the dictionary is emptied first
-	Coded int    // length of the shared section as sent
-	Plain int    // and once decoded
-	Raw   int    // length of the raw section
-	Sum   uint32 // see Checksum
+	Codec  uint8  // id of section 5
+	Anew   bool   // the codec's context starts anew; not with codec 0, which has none
+	Clear  bool   // the dictionary is emptied first
+	Packed bool   // the shared section is in packed form; not with codec 0
+	Coded  int    // length of the shared section as sent
+	Plain  int    // and once decoded
+	Raw    int    // length of the raw section
+	Sum    uint32 // see Checksum
 }
 
 // AppendHeader appends the HeaderSize bytes of h. The lengths have 24 bits: the limit on a batch
@@ -52,6 +54,9 @@ func AppendHeader(dst []byte, h Header) []byte {
 	flags := h.Codec
 	if h.Anew && h.Codec != 0 {
 		flags |= flagAnew
+	}
+	if h.Packed && h.Codec != 0 {
+		flags |= flagPacked
 	}
 	if h.Clear {
 		flags |= flagClear
@@ -71,13 +76,14 @@ func ParseHeader(p []byte, batchLimit int) (Header, error) {
 		return Header{}, io.ErrUnexpectedEOF
 	}
 	h := Header{
-		Codec: p[0] & codecMask,
-		Anew:  p[0]&flagAnew != 0,
-		Clear: p[0]&flagClear != 0,
-		Coded: uint24(p[1:]),
-		Plain: uint24(p[4:]),
-		Raw:   uint24(p[7:]),
-		Sum:   binary.BigEndian.Uint32(p[10:]),
+		Codec:  p[0] & codecMask,
+		Anew:   p[0]&flagAnew != 0,
+		Clear:  p[0]&flagClear != 0,
+		Packed: p[0]&flagPacked != 0,
+		Coded:  uint24(p[1:]),
+		Plain:  uint24(p[4:]),
+		Raw:    uint24(p[7:]),
+		Sum:    binary.BigEndian.Uint32(p[10:]),
 	}
 	switch {
 	case p[0]&^flagsKnown != 0:
@@ -86,6 +92,8 @@ func ParseHeader(p []byte, batchLimit int) (Header, error) {
 		return Header{}, &Error{ResetProtocol, 0, "unknown codec"}
 	case h.Anew && h.Codec == 0:
 		return Header{}, &Error{ResetProtocol, 0, "anew without a codec"}
+	case h.Packed && h.Codec == 0:
+		return Header{}, &Error{ResetProtocol, 0, "packed without a codec"}
 	case h.Plain == 0:
 		return Header{}, &Error{ResetProtocol, 4, "empty batch"}
 	case h.Plain+h.Raw > batchLimit:

@@ -9,15 +9,15 @@ func TestHeaderRoundTrip(t *testing.T) {
 	for _, h := range []Header{
 		{Plain: 1, Coded: 1},
 		{Codec: 3, Anew: true, Clear: true, Coded: 0x010203, Plain: 0x020304, Raw: 0x030405, Sum: 0xdeadbeef},
-		{Codec: 1, Coded: 2, Plain: maxUint24, Sum: 1},
+		{Codec: 1, Packed: true, Coded: 2, Plain: maxUint24, Sum: 1},
 	} {
 		p := AppendHeader([]byte("x"), h)[1:]
 		if got, err := ParseHeader(append(p, 'y'), maxBatch); err != nil || len(p) != HeaderSize || got != h {
 			t.Errorf("got %+v, %v; want %+v", got, err, h)
 		}
 	}
-	if p := AppendHeader(nil, Header{Anew: true, Coded: 1, Plain: 1}); p[0] != 0 {
-		t.Errorf("got flags %x; want 0, for codec 0 has no context to start anew", p[0])
+	if p := AppendHeader(nil, Header{Anew: true, Packed: true, Coded: 1, Plain: 1}); p[0] != 0 {
+		t.Errorf("got flags %x; want 0, for codec 0 has no context to start anew, and packs nothing", p[0])
 	}
 }
 

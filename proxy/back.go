@@ -68,18 +68,11 @@ func newRouteTo(cfg *Config, onHealth func(uint32)) (*route, error) {
 	r.onHealth = onHealth
 	r.onExchange, r.marker = cfg.OnExchange, newMarker(cfg)
 	if cfg.Handler != nil {
-		r.dests = append(r.dests, newHandlerOut(r, cfg))
-	}
-	for _, to := range cfg.To {
-		d, err := r.newDestination(cfg, to, false)
-		if err != nil {
-			r.close()
-			return nil, err
-		}
-		r.dests = append(r.dests, d)
-	}
-	if len(r.dests) == 1 {
-		r.only = r.dests[0]
+		h := newHandlerOut(r, cfg)
+		r.set.Store(&destSet{dests: []destination{h}, only: h})
+	} else if err := r.setDests(cfg.To); err != nil {
+		r.close()
+		return nil, err
 	}
 	r.run()
 	return r, nil

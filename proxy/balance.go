@@ -49,6 +49,9 @@ type Balance struct {
 	// RepeatIdempotent repeats PUT and DELETE, too, as GET, HEAD and OPTIONS are:
 	// once, when a connection was lost before a response.
 	RepeatIdempotent bool
+	// LeaveTimeout is how long a destination that SetTo left out may take to finish what
+	// it has, streamed bodies and tunnels too, before it is closed. If zero, 10 min is used.
+	LeaveTimeout time.Duration
 	// CheckPath is what each upstream is asked for, by GET on a connection of its own, to
 	// find whether it is healthy. If empty, none is asked. Peers are watched by the hop's pings.
 	CheckPath string
@@ -74,6 +77,7 @@ func (b *Balance) complete() error {
 	def(&b.PanicBelow, 30)
 	def(&b.RetryPercent, 20)
 	def(&b.RetryMin, 10)
+	def(&b.LeaveTimeout, 10*time.Minute)
 	def(&b.CheckPeriod, 2*time.Second)
 	def(&b.CheckTimeout, time.Second)
 	def(&b.CheckFall, 3)
@@ -90,6 +94,8 @@ func (b *Balance) complete() error {
 		return fmt.Errorf("proxy: Policy is %s and HashBy %q; hash needs it, and no other has a use for it", policy, b.HashBy)
 	case max(b.EjectPercent, b.MaxEjected, b.PanicBelow, b.RetryPercent) > 100:
 		return fmt.Errorf("proxy: more than 100 percent")
+	case b.LeaveTimeout < 0:
+		return errors.New("proxy: LeaveTimeout is negative")
 	case b.EjectTime < 0 || b.EjectTime > time.Hour:
 		return fmt.Errorf("proxy: EjectTime is %v; want up to 1h", b.EjectTime)
 	case b.CheckPath != "" && (b.CheckPath[0] != '/' || strings.ContainsFunc(b.CheckPath, func(r rune) bool { return r <= ' ' || r >= 0x7f })):
@@ -162,35 +168,6 @@ func (k *hashKey) of(req *wire.Request) uint64 {
 	return 0
 }
 
-// newDestination makes one of --to, and a member of the group of it.
-func (r *route) newDestination(cfg *Config, to string, isNewcomer bool) (destination, error) {
-	d, err := balance.ParseDestination(to)
-	if err != nil {
-		return nil, fmt.Errorf("destination %w", err)
-	}
-	end, err := parseEndpoint(d.URL)
-	if err != nil {
-		return nil, err
-	}
-	if !end.isHop {
-		u := newUpstream(r, cfg, end)
-		u.member = r.group.NewMember(d, u)
-		r.group.Add(r.now(), u.member, true, isNewcomer)
-		if cfg.CheckPath != "" {
-			u.wg.Go(u.checkLoop)
-		}
-		return u, nil
-	}
-	p, err := newPeer(r, cfg, end)
-	if err != nil {
-		return nil, err
-	}
-	p.member = r.group.NewMember(d, p)
-	r.group.Add(r.now(), p.member, false, isNewcomer)
-	p.wg.Go(p.peerLoop)
-	return p, nil
-}
-
 // CheckTo checks one of Config.To.
 func CheckTo(to string) error {
 	d, err := balance.ParseDestination(to)
@@ -204,14 +181,14 @@ func CheckTo(to string) error {
 type chosen struct {
 	member *balance.Member
 	sent   time.Duration
-	tried  [maxAttempts]*balance.Member // one of each attempt
+	tried  [maxAttempts]*balance.Member // one of each attempt that failed
 }
 
 // pick chooses a destination for the next attempt, one that was tried only when
 // no other is in use; isAgain says that it is such a one, and nil that there is none.
 func (r *route) pick(ex *exchange) (d destination, isAgain bool) {
-	if r.only != nil {
-		return r.only, ex.attempts > 0
+	if only := r.set.Load().only; only != nil {
+		return only, only == ex.last
 	}
 	now, key := ex.began, uint64(0)
 	if r.key != nil {
@@ -220,6 +197,7 @@ func (r *route) pick(ex *exchange) (d destination, isAgain bool) {
 	tried := ex.tried[:ex.attempts]
 	if ex.attempts > 0 {
 		now = r.now()
+		tried[ex.attempts-1] = ex.last.inGroup()
 	}
 	m := r.group.Pick(now, key, tried)
 	if m == nil {
@@ -228,7 +206,6 @@ func (r *route) pick(ex *exchange) (d destination, isAgain bool) {
 	}
 	m.Begin()
 	ex.member, ex.sent = m, now
-	ex.tried[ex.attempts] = m
 	return m.Value.(destination), slices.Contains(tried, m)
 }
 

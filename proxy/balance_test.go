@@ -230,10 +230,11 @@ func TestChoosingAmongAHundredAllocatesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := newRoute(&cfg)
+	var entries []balance.Entry
 	for i := range 100 {
-		d := balance.Destination{URL: fmt.Sprint(i), Weight: 1}
-		r.group.Add(0, r.group.NewMember(d, &handlerOut{}), true, false)
+		entries = append(entries, balance.Entry{Member: r.group.NewMember(fmt.Sprint(i), &handlerOut{}, true)})
 	}
+	r.group.Replace(0, entries, false)
 	ex := &exchange{route: r, req: wire.Request{Method: []byte("GET")}}
 	if n := testing.AllocsPerRun(100, func() {
 		ex.attempts = 0

@@ -172,7 +172,7 @@ func TestStreamsShareTheBoundOnConnections(t *testing.T) {
 		echoHandler(w, r)
 	})
 	f, addr := startFront(t, Config{To: []string{"http://" + up}, Limits: Limits{MaxUpstreamConns: 1}})
-	u := f.route.dests[0].(*upstream)
+	u := f.route.dests()[0].(*upstream)
 	idle := func() bool {
 		u.mu.Lock()
 		defer u.mu.Unlock()
@@ -217,7 +217,7 @@ func TestStreamThatWaitsInVainIsAnswered(t *testing.T) {
 		first := dialClient(t, addr)
 		first.send("GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: telegraph\r\n\r\n")
 		g.await()
-		u := f.route.dests[0].(*upstream)
+		u := f.route.dests()[0].(*upstream)
 		waiting := func(want int) func() bool {
 			return func() bool {
 				u.mu.Lock()
@@ -752,7 +752,7 @@ func awaitNone(t testing.TB, r *route) {
 	end := time.After(patience)
 	for {
 		n, held, load := r.inflight.Load(), r.memory.used.Load(), 0
-		for _, d := range r.dests {
+		for _, d := range r.dests() {
 			load += d.load()
 		}
 		if n == 0 && held == 0 && load == 0 {

@@ -71,7 +71,7 @@ func TestBatchesHaveAConnectionToThemselves(t *testing.T) {
 			resp.Body.Close()
 		})
 	}
-	p := front.route.dests[0].(*peer)
+	p := front.route.dests()[0].(*peer)
 	if st := p.client.Stats(); st.Conns != 1 || st.Streams != 1 {
 		t.Errorf("batches: got %d connections with %d streams; want 1 with 1", st.Conns, st.Streams)
 	}

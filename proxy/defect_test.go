@@ -407,7 +407,7 @@ func TestResponsesWithoutBody(t *testing.T) {
 			}
 		}
 	}
-	if n := p.front.route.dests[0].(*peer).client.Stats().Dials; n != 1 {
+	if n := p.front.route.dests()[0].(*peer).client.Stats().Dials; n != 1 {
 		t.Errorf("%d dials; want 1", n)
 	}
 }
@@ -584,7 +584,7 @@ func TestIdleConnectionIsLookedAtBeforeUse(t *testing.T) {
 	defer f.Close()
 	gone := listenTCP(t)
 	defer gone.Close()
-	u := f.route.dests[0].(*upstream)
+	u := f.route.dests()[0].(*upstream)
 	for _, unasked := range []string{"", "HTTP/1.1 408 Request Timeout\r\n\r\n"} {
 		nc, err := net.Dial("tcp", gone.Addr().String())
 		if err != nil {

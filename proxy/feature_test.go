@@ -365,7 +365,7 @@ func TestFastResponseOvertakesSlowOne(t *testing.T) {
 	if a := slow.read("GET"); a.body != "/slow" {
 		t.Errorf("got %q", a.body)
 	}
-	if n := p.front.route.dests[0].(*peer).client.Stats(); n.Streams != 1 || n.Dials != 1 {
+	if n := p.front.route.dests()[0].(*peer).client.Stats(); n.Streams != 1 || n.Dials != 1 {
 		t.Errorf("%d streams, %d dials; want the batched one, and one dial", n.Streams, n.Dials)
 	}
 }

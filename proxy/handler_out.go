@@ -12,6 +12,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/h2tp/h2tp/proxy/internal/balance"
 	"github.com/h2tp/h2tp/proxy/internal/http1"
 	"github.com/h2tp/h2tp/proxy/internal/wire"
 )
@@ -56,6 +57,9 @@ func newHandlerOut(r *route, cfg *Config) *handlerOut {
 func (h *handlerOut) name() string            { return "handler" }
 func (h *handlerOut) load() int               { return int(h.running.Load()) }
 func (h *handlerOut) isUp(time.Duration) bool { return true }
+
+func (h *handlerOut) start()                   {}
+func (h *handlerOut) inGroup() *balance.Member { return nil }
 
 // sweep has nothing to do: a handler's deadline is its own business, and the
 // accepting half of a pair keeps the exchange's.

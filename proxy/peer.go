@@ -82,8 +82,10 @@ func newPeer(r *route, cfg *Config, end endpoint) (*peer, error) {
 	return p, nil
 }
 
-func (p *peer) name() string { return p.end.url }
-func (p *peer) load() int    { return int(p.inflight.Load()) }
+func (p *peer) name() string             { return p.end.url }
+func (p *peer) load() int                { return int(p.inflight.Load()) }
+func (p *peer) inGroup() *balance.Member { return p.member }
+func (p *peer) start()                   { p.wg.Go(p.peerLoop) }
 
 func (p *peer) isUp(time.Duration) bool {
 	p.mu.Lock()
@@ -141,7 +143,7 @@ func (p *peer) unqueue(ex *exchange) bool {
 // in time before the one in use is too old.
 func (p *peer) peerLoop() {
 	backoff := time.Duration(0)
-	for p.ctx.Err() == nil {
+	for !p.isEnding() {
 		ps, err := p.open()
 		if err != nil {
 			if p.ctx.Err() != nil {
@@ -160,6 +162,13 @@ func (p *peer) peerLoop() {
 		p.use(ps)
 		p.await(ps)
 	}
+}
+
+// isEnding reports whether p takes no more.
+func (p *peer) isEnding() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.isClosed || p.isDraining
 }
 
 // noteDown logs a peer that cannot be used, once.
@@ -327,6 +336,8 @@ func (p *peer) shutdown(ctx context.Context) {
 	p.mu.Lock()
 	p.isDraining = true
 	waiting := p.waiting.takeAll(func(*exchange) bool { return true })
+	close(p.upc) // for those whose exchanges are carried
+	p.upc = make(chan struct{})
 	p.mu.Unlock()
 	for _, ex := range waiting {
 		p.fail(ex, failure{code: wire.CodeDraining, isNotStarted: true, err: ErrDraining})
@@ -334,7 +345,15 @@ func (p *peer) shutdown(ctx context.Context) {
 	for _, ps := range p.streams() {
 		ps.drain(^uint32(0), failure{})
 	}
-	p.client.Shutdown(ctx) // first: what is batched may yet need a stream
+	ticker := time.NewTicker(sweepPeriod / 10)
+	defer ticker.Stop()
+	for p.inflight.Load() > 0 && ctx.Err() == nil { // what is may yet need a stream
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+		}
+	}
+	p.client.Shutdown(ctx)
 	p.bulk.Shutdown(ctx)
 }
 

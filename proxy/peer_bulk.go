@@ -34,9 +34,13 @@ func (p *peer) awaitStream(ctx context.Context) (*peerStream, error) {
 	for {
 		p.mu.Lock()
 		ps, c := p.stream, p.upc
+		isEnding := p.isClosed || p.isDraining
 		p.mu.Unlock()
-		if ps != nil {
+		switch {
+		case ps != nil:
 			return ps, nil
+		case isEnding:
+			return nil, ErrDraining
 		}
 		select {
 		case <-c:
@@ -151,7 +155,9 @@ func (b *peerBulk) run() *failure {
 func (b *peerBulk) open(ctx context.Context) *failure {
 	p := b.p
 	ps, err := p.awaitStream(ctx)
-	if err != nil {
+	if err == ErrDraining {
+		return &failure{code: wire.CodeDraining, isNotStarted: true, err: err}
+	} else if err != nil {
 		return &failure{code: wire.CodeUnreachable, isNotStarted: true, err: err}
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.ConnectTimeout)

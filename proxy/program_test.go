@@ -323,7 +323,7 @@ func (m *machine) run() {
 	time.Sleep(time.Minute + 30*time.Second) // idle connections have ended
 	for _, r := range []*route{m.front.route, m.back.route} {
 		load := 0
-		for _, d := range r.dests {
+		for _, d := range r.dests() {
 			load += d.load()
 		}
 		if n := r.inflight.Load(); n != 0 || load != 0 {
@@ -368,7 +368,7 @@ func (m *machine) call(number, size, want int, query string, timeout time.Durati
 
 // resetStream resets the batched stream, or a ready one.
 func (m *machine) resetStream(arg int) {
-	p := m.front.route.dests[0].(*peer)
+	p := m.front.route.dests()[0].(*peer)
 	p.mu.Lock()
 	ps := p.stream
 	p.mu.Unlock()

@@ -107,7 +107,7 @@ func TestIdleReadyStreamsAreReplaced(t *testing.T) {
 		}
 		defer f.Close()
 		synctest.Wait()
-		p := f.route.dests[0].(*peer)
+		p := f.route.dests()[0].(*peer)
 		r, bs := p.stream.ready, back.list()[0]
 		old, id := bs.ready.Acquire()
 		time.Sleep(45*time.Second + 100*time.Millisecond)
@@ -146,7 +146,7 @@ func TestReadyStreamsFollowDemand(t *testing.T) {
 		<-endc
 	})
 	p := startPair(t, up, Config{Hop: Hop{MaxReady: wave}}, Config{Hop: Hop{MaxReady: wave}})
-	hop := p.front.route.dests[0].(*peer)
+	hop := p.front.route.dests()[0].(*peer)
 	awaitTrue(t, func() bool { return hop.isUp(0) }, "the hop")
 	hop.mu.Lock()
 	r := hop.stream.ready
@@ -194,7 +194,7 @@ func TestReadyStreamsHaveMemoryForWhatTheyAnnounce(t *testing.T) {
 	})
 	fm := compress.NewMemory(16 << 20)
 	p := startPair(t, up, Config{Hop: Hop{Memory: fm}}, Config{Hop: Hop{Memory: compress.NewMemory(-1)}})
-	hop := p.front.route.dests[0].(*peer)
+	hop := p.front.route.dests()[0].(*peer)
 	awaitTrue(t, func() bool { return hop.isUp(0) }, "the hop")
 	for range 3 { // there are more ready streams each time
 		var answers []<-chan string
@@ -235,7 +235,7 @@ func TestReadersOfReadyStreamsEndWithThem(t *testing.T) {
 		}
 		defer f.Close()
 		synctest.Wait()
-		ps, bs := f.route.dests[0].(*peer).stream, back.list()[0]
+		ps, bs := f.route.dests()[0].(*peer).stream, back.list()[0]
 		readers := func() int {
 			ps.readers.mu.Lock()
 			defer ps.readers.mu.Unlock()

@@ -32,13 +32,18 @@ type destination interface {
 	isUp(now time.Duration) bool
 	// meter is where its exchanges are counted.
 	meter() *destMeter
+	// inGroup is the member that it is of the route's group; nil for a handler.
+	inGroup() *balance.Member
+	// start starts what it does of itself.
+	start()
 	// stats tells how it fares.
 	stats(now time.Duration) DestinationStats
 	// load is the number of exchanges in its charge.
 	load() int
 	// sweep fails what has run out of time.
 	sweep(now time.Duration)
-	// shutdown lets what is in flight finish until ctx ends, then closes.
+	// shutdown takes no more, fails what has not begun as not started, and waits until
+	// the rest has finished or ctx ends.
 	shutdown(ctx context.Context)
 	close()
 	name() string
@@ -49,9 +54,8 @@ type destination interface {
 type route struct {
 	// Immutable.
 	cfg     *Limits
+	config  *Config
 	log     *slog.Logger
-	dests   []destination
-	only    destination // the one, when there are no others
 	group   *balance.Group
 	retries *balance.Retries
 	key     *hashKey // with the policy hash
@@ -66,6 +70,8 @@ type route struct {
 	onExchange func(*Exchange) // may be nil
 	marker     *marker         // nil marks nothing
 
+	set atomic.Pointer[destSet] // changed under mu
+
 	inflight atomic.Int64
 	memory   budget
 	stats    stats
@@ -73,23 +79,27 @@ type route struct {
 
 	donec chan struct{}
 	once  sync.Once
-	wg    sync.WaitGroup
+	wg    sync.WaitGroup // sweepLoop, leaveLoops
+
+	mu       sync.Mutex // guards the changes of set, and isEnding
+	isEnding bool       // there are no more of them
 }
 
 func newRoute(cfg *Config) *route {
 	var name [5]byte
 	rand.Read(name[:])
 	r := &route{
-		cfg: &cfg.Limits, log: cfg.Logger, start: time.Now(), donec: make(chan struct{}),
+		cfg: &cfg.Limits, config: cfg, log: cfg.Logger, start: time.Now(), donec: make(chan struct{}),
 		group: balance.NewGroup(cfg.Balance.config()), retries: cfg.retries(), key: cfg.key(), isBold: cfg.RepeatIdempotent,
 		via:    fmt.Appendf(nil, "h2tp-%x", name),
 		memory: budget{limit: int64(cfg.BodyMemory)},
 	}
 	r.told.Store(1000)
+	r.set.Store(new(destSet))
 	return r
 }
 
-// run starts the sweeping, once dests is complete.
+// run starts the sweeping, once there are destinations.
 func (r *route) run() { r.wg.Go(r.sweepLoop) }
 
 // now is the time on the route's clock, which only moves forward.
@@ -198,7 +208,8 @@ func (r *route) repeat(ex *exchange, f failure) bool {
 	case ex.isTouched: // part of the body is gone
 		return false
 	case f.isNotStarted:
-		if r.only != nil && !r.only.isUp(r.now()) && f.code != wire.CodeDraining {
+		only := r.set.Load().only
+		if only != nil && only == ex.last && !only.isUp(r.now()) && f.code != wire.CodeDraining {
 			return false
 		}
 	case ex.isSafe && isLost && ex.attempts < 2:
@@ -254,15 +265,19 @@ func (r *route) sweepLoop() {
 		r.group.Sweep(now)
 		r.tellHealth()
 		r.retries.Tick(now, r.stats.exchanges.Load())
-		for _, d := range r.dests {
+		set := r.set.Load()
+		for _, d := range set.dests {
 			d.sweep(now)
+		}
+		for _, l := range set.leaving {
+			l.sweep(now)
 		}
 	}
 }
 
 // tellHealth tells of a change of the destinations' health.
 func (r *route) tellHealth() {
-	if _, isHandler := r.only.(*handlerOut); isHandler || r.onHealth == nil {
+	if r.config.Handler != nil || r.onHealth == nil {
 		return
 	}
 	share := uint32(math.Ceil(1000 * r.group.Healthy()))
@@ -274,16 +289,27 @@ func (r *route) tellHealth() {
 // shutdown lets exchanges finish until ctx ends, then closes.
 func (r *route) shutdown(ctx context.Context) {
 	var wg sync.WaitGroup
-	for _, d := range r.dests {
+	set := r.endSet()
+	for _, d := range set.dests {
 		wg.Go(func() { d.shutdown(ctx) })
 	}
 	wg.Wait()
+	for _, l := range set.leaving {
+		select {
+		case <-l.donec:
+		case <-ctx.Done():
+		}
+	}
 	r.close()
 }
 
 func (r *route) close() {
 	r.once.Do(func() { close(r.donec) })
-	for _, d := range r.dests {
+	set := r.endSet()
+	for _, l := range set.leaving {
+		l.cancel()
+	}
+	for _, d := range set.dests {
 		d.close()
 	}
 	r.wg.Wait()

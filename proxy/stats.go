@@ -54,8 +54,10 @@ type Stats struct {
 	IsDraining bool
 	// Hop is a back's with its fronts, all together; nil of a front.
 	Hop *HopStats
-	// Destinations are in the order of Config.To; or it is the Handler.
+	// Destinations are in the order of Config.To, or of SetTo's last; or it is the Handler.
 	Destinations []DestinationStats
+	// Leaving are destinations that SetTo left out and that have not finished.
+	Leaving int
 }
 
 // Count is how often something happened.
@@ -192,7 +194,7 @@ func (st *DestinationStats) of(r *route, m *balance.Member, err error) {
 		st.Weight, st.Tier = m.Weight()
 		st.Ejections = m.Ejections()
 	}
-	if m != nil && r.only == nil {
+	if m != nil && r.set.Load().only == nil {
 		why = m.Why()
 	}
 	st.IsUp = st.IsUp && why == ""
@@ -252,13 +254,22 @@ func (r *route) snapshot() Stats {
 		st.Refusals = append(st.Refusals, Count{What: what, N: r.meter.refusals[i].Load()})
 	}
 	now := r.now()
-	for _, d := range r.dests {
-		ds := d.stats(now)
-		if ds.Hop != nil {
-			st.HopIn += ds.Hop.BytesIn
-			st.HopOut += ds.Hop.BytesOut
-		}
-		st.Destinations = append(st.Destinations, ds)
+	set := r.set.Load()
+	st.HopIn, st.HopOut, st.Leaving = set.hopIn, set.hopOut, len(set.leaving)
+	for _, d := range set.dests {
+		st.Destinations = append(st.Destinations, d.stats(now))
+		st.addHop(&st.Destinations[len(st.Destinations)-1])
+	}
+	for _, l := range set.leaving {
+		ds := l.stats(now)
+		st.addHop(&ds)
 	}
 	return st
+}
+
+func (st *Stats) addHop(ds *DestinationStats) {
+	if ds.Hop != nil {
+		st.HopIn += ds.Hop.BytesIn
+		st.HopOut += ds.Hop.BytesOut
+	}
 }

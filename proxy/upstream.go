@@ -45,10 +45,13 @@ type upstream struct {
 	carried  map[*exchange]*upstreamBulk // of those in waiting, who carries it
 	isClosed bool
 	downErr  error // why it was down last
+
+	isLeaving bool          // takes no more
+	leavec    chan struct{} // closed when it is set
 }
 
 func newUpstream(r *route, cfg *Config, end endpoint) *upstream {
-	u := &upstream{route: r, cfg: cfg, end: end, idle: cfg.IdleTimeout, conns: make(map[*upstreamConn]struct{}), bulk: make(map[*upstreamBulk]struct{}), carried: make(map[*exchange]*upstreamBulk)}
+	u := &upstream{route: r, cfg: cfg, end: end, idle: cfg.IdleTimeout, conns: make(map[*upstreamConn]struct{}), bulk: make(map[*upstreamBulk]struct{}), carried: make(map[*exchange]*upstreamBulk), leavec: make(chan struct{})}
 	def(&u.idle, 55*time.Second)
 	u.lim = http1.Limits{Head: cfg.MaxHead}
 	u.here.cancel = u.unqueue
@@ -56,8 +59,15 @@ func newUpstream(r *route, cfg *Config, end endpoint) *upstream {
 	return u
 }
 
-func (u *upstream) name() string { return u.end.url }
-func (u *upstream) load() int    { return int(u.inflight.Load()) }
+func (u *upstream) name() string             { return u.end.url }
+func (u *upstream) load() int                { return int(u.inflight.Load()) }
+func (u *upstream) inGroup() *balance.Member { return u.member }
+
+func (u *upstream) start() {
+	if u.cfg.CheckPath != "" {
+		u.wg.Go(u.checkLoop)
+	}
+}
 
 func (u *upstream) isUp(now time.Duration) bool { return now >= time.Duration(u.downUntil.Load()) }
 
@@ -67,9 +77,9 @@ func (u *upstream) deliver(ex *exchange) {
 	ex.mayWait = true
 	for {
 		u.mu.Lock()
-		if u.isClosed {
+		if u.isLeaving {
 			u.mu.Unlock()
-			u.fail(ex, failure{code: wire.CodeDraining, isNotStarted: true, err: ErrClosed})
+			u.fail(ex, notTaken)
 			return
 		}
 		n := len(u.free)
@@ -112,6 +122,9 @@ func (u *upstream) deliver(ex *exchange) {
 	u.mu.Unlock()
 }
 
+// notTaken is the failure of what comes after the end.
+var notTaken = failure{code: wire.CodeDraining, isNotStarted: true, err: ErrClosed}
+
 func (u *upstream) fail(ex *exchange, f failure) {
 	u.inflight.Add(-1)
 	ex.fail(f)
@@ -132,7 +145,7 @@ func (u *upstream) unqueue(ex *exchange) bool {
 // waits has it at once.
 func (u *upstream) release(c *upstreamConn) {
 	u.mu.Lock()
-	if u.isClosed {
+	if u.isLeaving {
 		u.mu.Unlock()
 		c.close()
 		return
@@ -198,7 +211,7 @@ func (u *upstream) forgetBulk(c *upstreamBulk) {
 // waits.
 func (u *upstream) nextAndUnlock() {
 	var ex *exchange
-	if !u.isClosed && u.hasRoomLocked() {
+	if !u.isLeaving && u.hasRoomLocked() {
 		ex = u.popLocked()
 	}
 	if b := u.carried[ex]; b != nil {
@@ -264,10 +277,12 @@ func (u *upstream) sweep(now time.Duration) {
 	}
 }
 
+// shutdown waits for connections: a streamed response is not in flight any more.
 func (u *upstream) shutdown(ctx context.Context) {
+	u.leave()
 	ticker := time.NewTicker(sweepPeriod / 10)
 	defer ticker.Stop()
-	for u.inflight.Load() > 0 {
+	for u.isBusy() {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -276,11 +291,38 @@ func (u *upstream) shutdown(ctx context.Context) {
 	}
 }
 
+// leave takes no more: what waits goes elsewhere, idle connections are closed.
+func (u *upstream) leave() {
+	u.mu.Lock()
+	if u.isLeaving {
+		u.mu.Unlock()
+		return
+	}
+	u.isLeaving = true
+	close(u.leavec)
+	waiting := u.takeLocked(func(*exchange) bool { return true })
+	idle := u.free
+	u.free = nil
+	u.mu.Unlock()
+	for _, ex := range waiting {
+		u.fail(ex, notTaken)
+	}
+	for _, c := range idle {
+		c.close()
+	}
+}
+
+func (u *upstream) isBusy() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.inflight.Load() > 0 || len(u.conns)+len(u.bulk) > 0
+}
+
 func (u *upstream) close() {
+	u.leave()
 	u.mu.Lock()
 	u.isClosed = true
 	u.stop()
-	waiting := u.takeLocked(func(*exchange) bool { return true })
 	conns := make([]*upstreamConn, 0, len(u.conns))
 	for c := range u.conns {
 		conns = append(conns, c)
@@ -291,9 +333,6 @@ func (u *upstream) close() {
 		}
 	}
 	u.mu.Unlock()
-	for _, ex := range waiting {
-		u.fail(ex, failure{code: wire.CodeDraining, isNotStarted: true, err: ErrClosed})
-	}
 	for _, c := range conns {
 		c.close()
 	}

@@ -23,7 +23,7 @@ func (u *upstream) carry(ex *exchange) {
 	u.mu.Lock()
 	idle := u.makeRoomLocked()
 	switch {
-	case u.isClosed:
+	case u.isLeaving:
 		c.roomc <- false
 	case u.hasRoomLocked():
 		u.admitLocked(ex, c)
@@ -41,8 +41,10 @@ func (u *upstream) carry(ex *exchange) {
 	}
 	if !<-c.roomc {
 		f := failure{code: wire.CodeTimeout, isNotStarted: true, err: ErrTimeout}
-		if u.ctx.Err() != nil {
-			f.code, f.err = wire.CodeDraining, ErrClosed
+		select {
+		case <-u.leavec:
+			f = notTaken
+		default:
 		}
 		u.fail(ex, f)
 		return

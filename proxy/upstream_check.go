@@ -20,12 +20,14 @@ func (u *upstream) checkLoop() {
 	for {
 		select {
 		case <-timer.C:
-		case <-u.ctx.Done():
+		case <-u.leavec:
 			return
 		}
 		err := u.check()
-		if u.ctx.Err() != nil {
+		select {
+		case <-u.leavec:
 			return
+		default:
 		}
 		need := u.cfg.CheckFall
 		if !isPassing {

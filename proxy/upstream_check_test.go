@@ -34,7 +34,7 @@ func checked(t *testing.T, b Balance, answer func(nc net.Conn)) *upstream {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.close)
-	return r.only.(*upstream)
+	return r.dests()[0].(*upstream)
 }
 
 func TestChecksLeaveAnUpstreamOutAndBringItBack(t *testing.T) {

@@ -277,7 +277,7 @@ func (c *upstreamConn) dial() bool {
 	case isClosed:
 		nc.Close()
 		if ex != nil {
-			c.u.fail(ex, failure{code: wire.CodeDraining, isNotStarted: true, err: ErrClosed})
+			c.u.fail(ex, notTaken)
 		}
 		return false
 	case ex == nil: // cancelled while we dialled

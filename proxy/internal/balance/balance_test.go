@@ -11,14 +11,18 @@ import (
 
 func groupOf(cfg Config, to ...Destination) (*Group, []*Member) {
 	g := NewGroup(cfg)
+	g.Replace(0, entriesOf(g, to), false)
+	return g, g.Members()
+}
+
+func entriesOf(g *Group, to []Destination) (entries []Entry) {
 	for i, d := range to {
 		if d.URL == "" {
 			d.URL = fmt.Sprint("member ", i)
 		}
-		d.Weight = max(d.Weight, 1)
-		g.Add(0, g.NewMember(d, nil), true, false)
+		entries = append(entries, Entry{g.NewMember(d.URL, nil, true), d.Weight, d.Tier})
 	}
-	return g, g.Members()
+	return entries
 }
 
 // load runs n exchanges, some at once, each as long as took says, and returns how
@@ -277,8 +281,8 @@ func TestNewcomersStartSlowly(t *testing.T) {
 	if m[0].isStarting {
 		t.Error("the first starts slowly")
 	}
-	late := g.NewMember(Destination{URL: "late"}, nil)
-	g.Add(0, late, true, true)
+	late := g.NewMember("late", nil, true)
+	g.Replace(0, []Entry{{m[0], 1, 0}, {late, 1, 0}}, true)
 	for at, want := range map[time.Duration]float64{0: 0.1 / 1.1, 5: 0.55 / 1.55, 10: 0.5} {
 		g.Sweep(at * time.Second)
 		if got := share(g, late); at != 0 && !near(got, want) {
@@ -326,7 +330,13 @@ func TestAKeyStaysWithItsMember(t *testing.T) {
 			t.Errorf("member %d has %d of 20000 keys", i, c)
 		}
 	}
-	g.Remove(0, m[7])
+	var entries []Entry
+	for _, x := range m {
+		if x != m[7] {
+			entries = append(entries, Entry{x, 1, 0})
+		}
+	}
+	g.Replace(0, entries, true)
 	for k, was := range before {
 		if is := g.Pick(0, k, nil); is != was && was != m[7] {
 			t.Fatalf("a key moved from %s to %s when another went", was.Name(), is.Name())

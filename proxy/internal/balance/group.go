@@ -26,26 +26,36 @@ func NewGroup(cfg Config) *Group {
 	return g
 }
 
-// NewMember makes a member that stands for value; Add lets it be chosen.
-func (g *Group) NewMember(to Destination, value any) *Member {
-	return &Member{Value: value, name: to.URL, weight: float64(max(to.Weight, 1)), tier: to.Tier, g: g, isPassing: true, capacity: 1}
+// NewMember makes a member that stands for value, reachable or not; Replace lets it
+// be chosen.
+func (g *Group) NewMember(name string, value any, isReached bool) *Member {
+	return &Member{Value: value, name: name, g: g, isReached: isReached, isPassing: true, capacity: 1}
 }
 
-// Add adds a member, reachable or not. A newcomer starts slowly.
-func (g *Group) Add(now time.Duration, m *Member, isReached, isNewcomer bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	m.isReached, m.isNew, m.healthyAt = isReached, !isNewcomer, now
-	m.isStarting = isNewcomer && g.cfg.SlowStart > 0
-	g.members = append(g.members, m)
-	g.buildLocked(now)
+// Entry is a member and how it is weighed.
+type Entry struct {
+	*Member
+	Weight int // 1 at least
+	Tier   int
 }
 
-// Remove takes a member out; what it has in flight is not touched.
-func (g *Group) Remove(now time.Duration, m *Member) {
+// Replace makes these the members, at once. Those that are members keep their health,
+// and what the others have in flight is not touched. Newcomers start slowly, if
+// areSlow says so.
+func (g *Group) Replace(now time.Duration, entries []Entry, areSlow bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.members = slices.DeleteFunc(g.members, func(x *Member) bool { return x == m })
+	before := g.members
+	g.members = make([]*Member, len(entries))
+	for i, e := range entries {
+		m := e.Member
+		g.members[i] = m
+		m.weight, m.tier = float64(max(e.Weight, 1)), e.Tier
+		if !slices.Contains(before, m) {
+			m.isNew, m.healthyAt = !areSlow, now
+			m.isStarting = areSlow && g.cfg.SlowStart > 0
+		}
+	}
 	g.buildLocked(now)
 }
 

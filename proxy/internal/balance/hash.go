@@ -29,21 +29,21 @@ func KeyOf[T string | []byte](s T) uint64 {
 	return mix(h)
 }
 
-// ringOf makes the ring, or finds it again when the members are the same.
-func (v *view) ringOf(members []*Member) []point {
+// ringOf makes the ring of t, or finds it again when members and weights are the same.
+func (v *view) ringOf(t *tier) []point {
 	for i := range v.tiers {
-		if slices.Equal(v.tiers[i].members, members) {
-			return v.tiers[i].ring
+		if old := &v.tiers[i]; slices.Equal(old.members, t.members) && slices.Equal(old.nominal, t.nominal) {
+			return old.ring
 		}
 	}
 	sum := 0.0
-	for _, m := range members {
-		sum += m.weight
+	for _, w := range t.nominal {
+		sum += w
 	}
-	average := max(1, sum/float64(len(members)))
+	average := max(1, sum/float64(len(t.members)))
 	var ring []point
-	for i, m := range members {
-		for k := range max(1, int(pointsEach*m.weight/average)) {
+	for i, m := range t.members {
+		for k := range max(1, int(pointsEach*t.nominal[i]/average)) {
 			ring = append(ring, point{KeyOf(m.name + "#" + strconv.Itoa(k)), i})
 		}
 	}

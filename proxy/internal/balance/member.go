@@ -9,11 +9,9 @@ import (
 // Member is one of a group.
 type Member struct {
 	// Immutable.
-	Value  any // what it stands for
-	name   string
-	weight float64
-	tier   int
-	g      *Group
+	Value any // what it stands for
+	name  string
+	g     *Group
 
 	load    atomic.Int64
 	latency atomic.Uint64 // bits of a float64, in ns
@@ -24,6 +22,8 @@ type Member struct {
 	out     atomic.Int64 // ejections ever
 
 	// Guarded by Group.mu.
+	weight     float64
+	tier       int
 	isNew      bool // never was in use
 	isReached  bool // a connection can be made
 	isPassing  bool // active checks
@@ -42,7 +42,11 @@ type Member struct {
 func (m *Member) Name() string { return m.name }
 
 // Weight is its share beside the weights of others of its tier, the lowest of which is first.
-func (m *Member) Weight() (weight, tier int) { return int(m.weight), m.tier }
+func (m *Member) Weight() (weight, tier int) {
+	m.g.mu.Lock()
+	defer m.g.mu.Unlock()
+	return int(m.weight), m.tier
+}
 
 // Ejections is how often it was put out for its failures.
 func (m *Member) Ejections() int64 { return m.out.Load() }

@@ -16,6 +16,7 @@ type tier struct {
 	members []*Member
 	weights []float64
 	sums    []float64 // of weights, up to and with each
+	nominal []float64 // weights of those in full health
 	ring    []point   // with Hash
 }
 
@@ -82,7 +83,7 @@ func (g *Group) buildLocked(now time.Duration) {
 	}
 	if g.cfg.Policy == Hash {
 		for i := range v.tiers {
-			v.tiers[i].ring = old.ringOf(v.tiers[i].members)
+			v.tiers[i].ring = old.ringOf(&v.tiers[i])
 		}
 	}
 	g.view.Store(v)
@@ -126,6 +127,7 @@ func newTier(members []*Member, least health) tier {
 		sum += m.effective
 		t.members = append(t.members, m)
 		t.weights = append(t.weights, m.effective)
+		t.nominal = append(t.nominal, m.weight)
 		t.sums = append(t.sums, sum)
 	}
 	return t

@@ -68,7 +68,7 @@ var (
 )
 
 // families are all metrics, in the order of the page and of the README's table. The values of labels are bounded: ends
-// and destinations are those of the flags, methods, statuses and reasons are fixed sets.
+// and destinations are those there are now, methods, statuses and reasons are fixed sets.
 var families = []family{
 	{"h2tp_exchanges_total", "counter", []string{"end", "method", "status"}, "exchanges that are over, by method and class of status; gone: nobody waited any more",
 		ends(func(p *page, e *End, st *proxy.Stats) {
@@ -144,6 +144,8 @@ var families = []family{
 		destinations(func(p *page, end string, d *proxy.DestinationStats) { p.count(int64(d.Waiting), end, d.URL) })},
 	{"h2tp_destination_connections", "gauge", byDestination, "connections to it",
 		destinations(func(p *page, end string, d *proxy.DestinationStats) { p.count(int64(d.Conns), end, d.URL) })},
+	{"h2tp_destinations_leaving", "gauge", byEnd, "destinations that are none any more, but have not finished what they had",
+		ends(func(p *page, e *End, st *proxy.Stats) { p.count(int64(st.Leaving), e.Name) })},
 
 	{"h2tp_hop_connections", "gauge", byHop, "HTTP/2 connections; of a back those of all its fronts, whose peer is fronts",
 		hops(func(p *page, end, peer string, h *proxy.HopStats) { p.count(int64(h.Conns), end, peer) })},

@@ -46,6 +46,7 @@ type endStatus struct {
 	MessageBytes int64               `json:"message_memory_bytes"`
 	Peers        *hopStatus          `json:"peers,omitempty"` // a back's fronts
 	Destinations []destinationStatus `json:"destinations"`
+	Leaving      int                 `json:"leaving"` // destinations that are none any more
 }
 
 type destinationStatus struct {
@@ -109,7 +110,7 @@ func newEndStatus(e *End) endStatus {
 	to := endStatus{
 		Name: e.Name, Kind: e.Kind, Listen: e.URLs, Draining: st.IsDraining, InFlight: st.InFlight, Exchanges: st.Exchanges,
 		Connections: st.Conns, Received: st.ClientIn, Sent: st.ClientOut, MessageBytes: st.Held, Peers: newHopStatus(st.Hop),
-		Results: counts(st.Ended), Failures: counts(st.Failures), Refusals: counts(st.Refusals), Overloads: st.Overloads, Repeats: st.Repeats,
+		Results: counts(st.Ended), Failures: counts(st.Failures), Refusals: counts(st.Refusals), Overloads: st.Overloads, Repeats: st.Repeats, Leaving: st.Leaving,
 	}
 	for _, d := range st.Destinations {
 		to.Destinations = append(to.Destinations, destinationStatus{

@@ -27,6 +27,7 @@ type Front struct {
 	hsts  []byte // with ListenTLS and HSTS
 	gate  entrance
 
+	swept      atomic.Int64 // when the last sweep was over, on the route's clock
 	webCalls   atomic.Int64 // that run
 	isDraining atomic.Bool
 	donec      chan struct{} // closed by Close
@@ -204,6 +205,7 @@ func (f *Front) sweepLoop() {
 		for _, c := range f.list() {
 			c.sweep(now, isLook)
 		}
+		f.swept.Store(int64(now))
 	}
 }
 
@@ -267,6 +269,7 @@ func (f *Front) Close() error {
 // Stats returns the counts.
 func (f *Front) Stats() Stats {
 	st := f.route.snapshot()
+	st.SinceSweep = max(st.SinceSweep, f.route.now()-time.Duration(f.swept.Load()))
 	f.mu.Lock()
 	st.Conns = len(f.conns)
 	f.mu.Unlock()

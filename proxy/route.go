@@ -72,6 +72,7 @@ type route struct {
 
 	set atomic.Pointer[destSet] // changed under mu
 
+	swept    atomic.Int64 // when the last sweep was over, a time.Duration on the route's clock
 	inflight atomic.Int64
 	memory   budget
 	stats    stats
@@ -272,6 +273,7 @@ func (r *route) sweepLoop() {
 		for _, l := range set.leaving {
 			l.sweep(now)
 		}
+		r.swept.Store(int64(now))
 	}
 }
 

@@ -20,6 +20,9 @@ type stats struct {
 type Stats struct {
 	// Exchanges were begun; Repeats of them sent again; Overloads refused.
 	Exchanges, Repeats, Overloads int64
+	// SinceSweep is how long ago the loops that watch over time were last through: some 100 ms, and longer only in a
+	// process that has no processor, or is stuck.
+	SinceSweep time.Duration
 	// InFlight are running now.
 	InFlight int64
 	// Ended are those that were begun and are over, by method and status; a status of "gone" has those for which
@@ -236,7 +239,7 @@ func (h *handlerOut) stats(time.Duration) DestinationStats {
 func (r *route) snapshot() Stats {
 	st := Stats{
 		Exchanges: r.stats.exchanges.Load(), Repeats: r.stats.repeats.Load(), Overloads: r.stats.overloads.Load(),
-		InFlight: r.inflight.Load(), Accepted: r.stats.conns.Load(), Refused: r.stats.refused.Load(), Denied: r.stats.denied.Load(),
+		SinceSweep: r.now() - time.Duration(r.swept.Load()), InFlight: r.inflight.Load(), Accepted: r.stats.conns.Load(), Refused: r.stats.refused.Load(), Denied: r.stats.denied.Load(),
 		BadTokens: r.stats.badTokens.Load(), BadHandshakes: r.stats.badHandshakes.Load(), ClientIn: r.stats.clientIn.Load(), ClientOut: r.stats.clientOut.Load(),
 		Held: r.memory.used.Load(), Took: r.meter.took.seconds(), Failures: failureCounts(&r.meter.failed),
 	}

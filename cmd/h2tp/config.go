@@ -33,6 +33,7 @@ type options struct {
 
 	config     string // the file
 	listen, to []string
+	inherited  []net.Listener // sockets of the service manager that no URL has taken
 	redirect   []string
 	unixMode   fs.FileMode // of unix sockets
 	reusePort  bool

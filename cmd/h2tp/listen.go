@@ -12,8 +12,11 @@ import (
 	"time"
 )
 
-// open makes the socket of a --listen URL.
+// open makes the socket of a --listen URL, or takes the one inherited for it.
 func (o *options) open(ctx context.Context, e endpoint) (net.Listener, error) {
+	if ln := o.inheritedFor(e); ln != nil {
+		return ln, nil
+	}
 	if e.scheme == "unix" {
 		return listenUnix(e.addr, o.unixMode)
 	}

@@ -28,6 +28,7 @@ Usage:
 
   h2tp serve --listen URL[,URL...] --to URL[,URL...] [flags]   accept exchanges and pass them on
   h2tp check --listen URL[,URL...] --to URL[,URL...] [flags]   check the flags, print what they come to
+  h2tp health [URL]                                            ask the admin listener: exit code 0 when ready
   h2tp demo [flags]                                            an upstream, a back and a front in one process
   h2tp certs init DIR [NAME...] | inspect FILE...              development certificates; what is in a file
   h2tp version                                                 print the version
@@ -61,6 +62,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = serve(ctx, args, stdout, stderr)
 	case "check":
 		err = check(args, stdout)
+	case "health":
+		err = health(ctx, args, stdout)
 	case "demo":
 		err = demo(ctx, args, stdout, stderr)
 	case "certs":
@@ -74,7 +77,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			io.WriteString(stdout, usage)
 		}
 	default:
-		err = usageError{fmt.Errorf("unknown command %q; want serve, check, demo, certs, version or help", name)}
+		err = usageError{fmt.Errorf("unknown command %q; want serve, check, health, demo, certs, version or help", name)}
 	}
 	if err == nil || errors.Is(err, flag.ErrHelp) {
 		return exitOK

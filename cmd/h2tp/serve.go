@@ -11,8 +11,11 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/h2tp/h2tp/cmd/h2tp/internal/accesslog"
 	"github.com/h2tp/h2tp/proxy"
@@ -61,11 +64,17 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	hupc := make(chan os.Signal, 1)
 	signal.Notify(hupc, syscall.SIGHUP)
 	defer signal.Stop(hupc)
-	s := &server{log: log, failc: make(chan error, 1), drainc: make(chan struct{}, 1)}
+	s := &server{log: log, failc: make(chan error, 1), drainc: make(chan struct{}, 1), manager: manager{log: log}}
 	s.reload = func() error {
+		s.manager.tell(reloading())
+		defer s.manager.tell(daemon.SdNotifyReady)
 		o.token.reload()
 		return errors.Join(reload(o.live, log), s.reopen())
 	}
+	if o.inherited, err = inheritListeners(); err != nil {
+		return err
+	}
+	defer func() { closeAll(o.inherited) }()
 	if s.access, err = o.openAccessLog(stdout); err != nil {
 		return err
 	}
@@ -86,6 +95,10 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	s.follow(followCtx, o)
 	s.admin.note(true, false)
 	log.Info("serving", "to", o.to)
+	s.manager.tell(daemon.SdNotifyReady, "STATUS=serving "+strings.Join(o.to, ", "))
+	if every := s.manager.every(); every > 0 {
+		s.wg.Go(func() { s.watchdogLoop(followCtx, every) })
+	}
 	return s.wait(ctx, sigc, hupc, o)
 }
 
@@ -123,10 +136,11 @@ type server struct {
 	failc chan error     // the first end that failed, capacity 1
 	wg    sync.WaitGroup // serveLoops, shutdown
 
-	admin  adminServer
-	access *accesslog.Log // nil without
-	drainc chan struct{}  // draining was ordered, capacity 1
-	reload func() error   // logs what it does
+	manager manager
+	admin   adminServer
+	access  *accesslog.Log // nil without
+	drainc  chan struct{}  // draining was ordered, capacity 1
+	reload  func() error   // logs what it does
 }
 
 // kind tells which listeners share an end: all fronts do, and backs with the
@@ -143,15 +157,17 @@ func (s *server) start(ctx context.Context, o *options) error {
 	for _, e := range listeners {
 		ln, err := o.open(ctx, e)
 		if err != nil {
-			for _, ln := range lns {
-				ln.Close()
-			}
+			closeAll(lns)
 			return fmt.Errorf("flag --%s: %s: %w", flagOf(e), e.url, err)
 		}
 		if e.scheme == "https" && o.httpsAddr == nil {
 			o.httpsAddr = ln.Addr()
 		}
 		lns = append(lns, ln)
+	}
+	if len(o.inherited) > 0 {
+		closeAll(lns)
+		return fmt.Errorf("the service manager's socket %s is no flag's: neither --listen nor --redirect nor --admin names it", o.inherited[0].Addr())
 	}
 	ends := make(map[kind]end)
 	for i, e := range listeners {
@@ -162,9 +178,7 @@ func (s *server) start(ctx context.Context, o *options) error {
 		if ends[k] == nil {
 			end, err := o.newEnd(k, s.log)
 			if err != nil {
-				for _, ln := range lns[i:] {
-					ln.Close()
-				}
+				closeAll(lns[i:])
 				return err
 			}
 			ends[k] = end
@@ -239,6 +253,7 @@ func (s *server) wait(ctx context.Context, sigc, hupc <-chan os.Signal, o *optio
 		}
 	}
 	s.admin.note(true, true)
+	s.manager.tell(daemon.SdNotifyStopping, "STATUS=draining: "+why)
 	s.log.Info("draining", "why", why, "timeout", o.drainTimeout)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.drainTimeout)
 	defer cancel()

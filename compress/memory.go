@@ -14,6 +14,7 @@ const defaultMemory = 256 << 20
 type Memory struct {
 	limit int64 // immutable; negative is no bound
 	used  atomic.Int64
+	hits  atomic.Int64
 }
 
 // NewMemory returns a Memory that bounds contexts to limit bytes together. If zero, 256 MiB is used.
@@ -30,6 +31,9 @@ func (m *Memory) Used() int64 { return m.used.Load() }
 
 // Limit returns the bound, negative when there is none.
 func (m *Memory) Limit() int64 { return m.limit }
+
+// Refused returns how many contexts there was no room for.
+func (m *Memory) Refused() int64 { return m.hits.Load() }
 
 // NewEncoder returns an encoder with a new context. It never waits: when the context does not fit
 // under the limit it returns ErrMemory at once, and the caller goes on with a smaller codec.
@@ -111,6 +115,7 @@ func (m *Memory) reserve(n int64) error {
 	for {
 		used := m.used.Load()
 		if m.limit >= 0 && used+n > m.limit {
+			m.hits.Add(1)
 			return ErrMemory
 		}
 		if m.used.CompareAndSwap(used, used+n) {

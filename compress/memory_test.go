@@ -26,6 +26,9 @@ func TestMemoryRefusesWhatDoesNotFit(t *testing.T) {
 	if m.Used() != used {
 		t.Fatalf("after refusals: got %d used; want %d", m.Used(), used)
 	}
+	if m.Refused() != 2 {
+		t.Errorf("%d refusals are counted; want 2", m.Refused())
+	}
 	s, err := m.NewEncoder(Snappy, EncoderOptions{})
 	if err != nil {
 		t.Fatalf("snappy when zstd does not fit: %v", err)

@@ -8,6 +8,7 @@ import "sync/atomic"
 type budget struct {
 	limit int64
 	used  atomic.Int64
+	hits  atomic.Int64 // times that the limit was passed
 }
 
 // hold moves an account to what it should hold now; false when that is over the
@@ -19,7 +20,11 @@ func (b *budget) hold(account *int64, want int64) bool {
 		return true
 	}
 	*account = want
-	return b.used.Add(d) <= b.limit || d < 0
+	if b.used.Add(d) <= b.limit || d < 0 {
+		return true
+	}
+	b.hits.Add(1)
+	return false
 }
 
 // free empties an account.

@@ -51,8 +51,10 @@ type Stats struct {
 	ClientIn, ClientOut int64
 	// HopIn and HopOut are bytes of HTTP/2 read from and written to peers, without TLS.
 	HopIn, HopOut int64
-	// Held is what messages hold of BodyMemory.
-	Held int64
+	// Held is what messages hold of BodyMemory; OverMemory is how often one wanted more than there is.
+	Held, OverMemory int64
+	// OverRepeats are repeats that RetryPercent and RetryMin did not allow.
+	OverRepeats int64
 	// IsDraining is set once Shutdown or Close was called.
 	IsDraining bool
 	// Hop is a back's with its fronts, all together; nil of a front.
@@ -241,7 +243,7 @@ func (r *route) snapshot() Stats {
 		Exchanges: r.stats.exchanges.Load(), Repeats: r.stats.repeats.Load(), Overloads: r.stats.overloads.Load(),
 		SinceSweep: r.now() - time.Duration(r.swept.Load()), InFlight: r.inflight.Load(), Accepted: r.stats.conns.Load(), Refused: r.stats.refused.Load(), Denied: r.stats.denied.Load(),
 		BadTokens: r.stats.badTokens.Load(), BadHandshakes: r.stats.badHandshakes.Load(), ClientIn: r.stats.clientIn.Load(), ClientOut: r.stats.clientOut.Load(),
-		Held: r.memory.used.Load(), Took: r.meter.took.seconds(), Failures: failureCounts(&r.meter.failed),
+		Held: r.memory.used.Load(), OverMemory: r.memory.hits.Load(), OverRepeats: r.retries.Refused(), Took: r.meter.took.seconds(), Failures: failureCounts(&r.meter.failed),
 	}
 	st.Failures = append(st.Failures, Count{What: "cut", N: r.meter.cut.Load()})
 	for m := range r.meter.ended {

@@ -170,7 +170,7 @@ func (a *adminServer) state(o *options) admin.State {
 	defer a.mu.Unlock()
 	st := admin.State{
 		Version: version(), Started: a.started, IsServing: a.isServing, IsDraining: a.isDraining, Certificates: o.certificates(a.acmeLocked(o.acme)),
-		CodecMemory: admin.Memory{Used: o.Memory.Used(), Limit: o.Memory.Limit()}, WindowMemory: admin.Memory{Used: o.Windows.Used(), Limit: o.Windows.Limit()},
+		CodecMemory: admin.Memory{Used: o.Memory.Used(), Limit: o.Memory.Limit(), Refused: o.Memory.Refused()}, WindowMemory: admin.Memory{Used: o.Windows.Used(), Limit: o.Windows.Limit()},
 	}
 	for _, e := range a.ends {
 		st.Ends = append(st.Ends, admin.End{Name: e.name, Kind: e.kind, URLs: e.urls, Stats: e.Stats()})

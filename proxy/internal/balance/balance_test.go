@@ -383,6 +383,9 @@ func TestRetriesAreAShareAndSoManyASecond(t *testing.T) {
 	if n := take(); n < 29 || n > 31 {
 		t.Errorf("%d after a silence; want 30", n)
 	}
+	if n := r.Refused(); n != 3 { // the last of each turn
+		t.Errorf("%d are counted as refused; want 3", n)
+	}
 	if none := NewRetries(-1, 0); !none.Take() {
 		t.Error("without a bound none is to be had")
 	}

@@ -11,6 +11,7 @@ type Retries struct {
 	share float64
 	each  float64 // a second
 	left  atomic.Int64
+	hits  atomic.Int64 // repeats that there was no budget for
 
 	// Of tick.
 	at    time.Duration
@@ -40,6 +41,7 @@ func (r *Retries) Take() bool {
 	for {
 		n := r.left.Load()
 		if n <= 0 {
+			r.hits.Add(1)
 			return false
 		}
 		if r.left.CompareAndSwap(n, n-1) {
@@ -47,6 +49,9 @@ func (r *Retries) Take() bool {
 		}
 	}
 }
+
+// Refused is how many repeats the budget had no room for.
+func (r *Retries) Refused() int64 { return r.hits.Load() }
 
 // Tick fills the budget; exchanges is their number ever. One goroutine calls it,
 // some ten times a second.

@@ -69,8 +69,9 @@ type End struct {
 
 // Memory is what is used of a limit; a negative one is none.
 type Memory struct {
-	Used  int64 `json:"used"`
-	Limit int64 `json:"limit"`
+	Used    int64 `json:"used"`
+	Limit   int64 `json:"limit"`
+	Refused int64 `json:"refused"` // how often there was no room; of codecs only
 }
 
 // Server answers. Its methods may be called concurrently.

@@ -90,6 +90,11 @@ var families = []family{
 		ends(func(p *page, e *End, st *proxy.Stats) { p.count(st.Repeats, e.Name) })},
 	{"h2tp_overloads_total", "counter", byEnd, "exchanges over --max-exchanges, answered 503",
 		ends(func(p *page, e *End, st *proxy.Stats) { p.count(st.Overloads, e.Name) })},
+	{"h2tp_limit_hits_total", "counter", []string{"end", "limit"}, "how often there was less than was wanted: of body-memory, for a message; of retry-percent, for a repeat",
+		ends(func(p *page, e *End, st *proxy.Stats) {
+			p.count(st.OverMemory, e.Name, "body-memory")
+			p.count(st.OverRepeats, e.Name, "retry-percent")
+		})},
 	{"h2tp_refused_requests_total", "counter", []string{"end", "status"}, "requests answered with this status for what they were, or how they came",
 		ends(func(p *page, e *End, st *proxy.Stats) {
 			for _, c := range st.Refusals {
@@ -178,6 +183,8 @@ var families = []family{
 
 	{"h2tp_codec_memory_bytes", "gauge", nil, "what codec contexts take of --codec-memory",
 		func(p *page, st *State) { p.count(st.CodecMemory.Used) }},
+	{"h2tp_codec_memory_refusals_total", "counter", nil, "codec contexts that --codec-memory had no room for; their streams have a lighter codec",
+		func(p *page, st *State) { p.count(st.CodecMemory.Refused) }},
 	{"h2tp_window_memory_bytes", "gauge", nil, "what receive windows take of --window-memory",
 		func(p *page, st *State) { p.count(st.WindowMemory.Used) }},
 	{"h2tp_certificate_expiry_timestamp_seconds", "gauge", []string{"name"}, "when the certificate shown for the name ends, in seconds since 1970",

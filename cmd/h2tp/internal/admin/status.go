@@ -40,6 +40,8 @@ type endStatus struct {
 	Refusals     map[string]int64    `json:"refusals"` // requests that became no exchange, by status
 	Overloads    int64               `json:"overloads"`
 	Repeats      int64               `json:"repeats"`
+	OverMemory   int64               `json:"over_body_memory"`
+	OverRepeats  int64               `json:"over_retry_percent"`
 	Connections  int                 `json:"client_connections"`
 	Received     int64               `json:"client_received_bytes"`
 	Sent         int64               `json:"client_sent_bytes"`
@@ -111,6 +113,7 @@ func newEndStatus(e *End) endStatus {
 		Name: e.Name, Kind: e.Kind, Listen: e.URLs, Draining: st.IsDraining, InFlight: st.InFlight, Exchanges: st.Exchanges,
 		Connections: st.Conns, Received: st.ClientIn, Sent: st.ClientOut, MessageBytes: st.Held, Peers: newHopStatus(st.Hop),
 		Results: counts(st.Ended), Failures: counts(st.Failures), Refusals: counts(st.Refusals), Overloads: st.Overloads, Repeats: st.Repeats, Leaving: st.Leaving,
+		OverMemory: st.OverMemory, OverRepeats: st.OverRepeats,
 	}
 	for _, d := range st.Destinations {
 		to.Destinations = append(to.Destinations, destinationStatus{

@@ -5,6 +5,7 @@ import { quantile, result, kept } from './history.mjs';
 
 const latencyWindow = 5000; // ms of which a point of latency is
 const height = 160;
+const late = 4; // seconds after which the last value is not that of now
 
 const perSecond = (name) => (_, d) => d && d.results[result[name]] / d.seconds;
 const quantileOf = (q) => (i, _, h) => {
@@ -131,7 +132,8 @@ class Chart {
   show(i) {
     this.kind.series.forEach((_, n) => {
       const column = this.data[n + 1];
-      const text = this.kind.write(column[i ?? column.length - 1] ?? null);
+      const isLate = this.until - this.data[0][column.length - 1] > late;
+      const text = this.kind.write(i === null && isLate ? null : (column[i ?? column.length - 1] ?? null));
       if (this.values[n].textContent !== text) this.values[n].textContent = text;
     });
   }

@@ -6,9 +6,17 @@ import { ended, result } from './history.mjs';
 const errorShare = 0.01; // of a minute's requests
 const errorsLeast = 3;
 const certificateTime = 24 * 3600e3; // ms; short-lived ones are renewed with more left
-const full = 0.95;
+const mostReasons = 5; // shown at the top; tables have the rest
+const longest = 160; // characters of one
 
 const sum = (map) => Object.values(map ?? {}).reduce((a, b) => a + b, 0);
+
+// total adds maps of counts up.
+function total(list, map) {
+  const to = {};
+  for (const x of list) for (const [what, n] of Object.entries(map(x) ?? {})) to[what] = (to[what] ?? 0) + n;
+  return to;
+}
 
 // grown is how much each count of a map grew, of those that did.
 export function grown(now, before) {
@@ -17,32 +25,32 @@ export function grown(now, before) {
 }
 
 function destinations(status, why) {
-  for (const end of status.ends) {
-    const down = end.destinations.filter((d) => !d.up);
-    for (const d of down) {
-      const of = end.destinations.length > 1 ? ` (${down.length} of ${end.destinations.length})` : '';
-      why.push({ key: `down ${d.url}`, text: `${d.url} is down${of}: ${d.why || 'no connection yet'}` });
-    }
-  }
+  const all = status.ends.flatMap((end) => end.destinations);
+  const names = new Set(all.map((d) => d.url)); // ends share them
+  const down = new Map(all.filter((d) => !d.up).map((d) => [d.url, d.why || 'no connection yet']));
+  const of = names.size > 1 ? ` (${down.size} of ${names.size})` : '';
+  for (const [url, reason] of down) why.push({ key: `down ${url}`, text: `${url} is down${of}: ${reason}` });
 }
 
 function errors(status, before, minute, why) {
   const failed = minute ? minute.results[result['5xx']] : 0;
   if (failed < errorsLeast || failed < errorShare * ended(minute)) return;
-  const reasons = before ? status.ends.flatMap((e, i) => grown(e.failures, before.ends[i]?.failures)) : [];
+  const reasons = before ? grown(total(status.ends, (e) => e.failures), total(before.ends, (e) => e.failures)) : [];
   const list = reasons.slice(0, 3).map(([what, n]) => `${what} ${n}`).join(', ');
   const text = `${format.percent(failed / ended(minute))} of the last minute's requests failed`;
   why.push({ key: 'errors', text: list ? `${text}: ${list}` : text });
 }
 
 function limits(status, before, why) {
-  const overloads = (s) => s.ends.reduce((n, e) => n + e.overloads, 0);
-  const n = before ? overloads(status) - overloads(before) : 0;
-  if (n > 0) why.push({ key: 'overload', text: `${n} requests of the last minute were over --max-exchanges` });
-  for (const [name, flag] of [['codecs', '--codec-memory'], ['windows', '--window-memory']]) {
-    const m = status.memory[name];
-    if (m.limit > 0 && m.used >= full * m.limit) why.push({ key: flag, text: `${flag} is used up: ${format.bytes(m.used)} of ${format.bytes(m.limit)}` });
-  }
+  const met = (flag, count, text) => {
+    const n = before ? count(status) - count(before) : 0;
+    if (n > 0) why.push({ key: flag, text: `${flag} was met ${n} ${n === 1 ? 'time' : 'times'} in the last minute: ${text}` });
+  };
+  const sum = (name) => (s) => s.ends.reduce((n, e) => n + e[name], 0);
+  met('--max-exchanges', sum('overloads'), 'requests were answered 503');
+  met('--body-memory', sum('over_body_memory'), 'messages were refused or cut off');
+  met('--retry-percent', sum('over_retry_percent'), 'requests that failed were not repeated');
+  met('--codec-memory', (s) => s.memory.codecs.refused, 'new streams have a lighter codec');
 }
 
 function certificates(status, now, why) {
@@ -53,21 +61,28 @@ function certificates(status, now, why) {
   }
 }
 
+// shorten leaves of reasons what a person reads at a glance.
+function shorten(why) {
+  const list = why.slice(0, mostReasons).map((w) => (w.text.length > longest ? { ...w, text: `${w.text.slice(0, longest)}…` } : w));
+  if (why.length > mostReasons) list.push({ key: 'more', text: `and ${why.length - mostReasons} more` });
+  return list;
+}
+
 // health judges a status: before is the oldest one of the last minute, or null; minute is what happened in it, or null; now is
 // the server's clock in ms. What a screen reader is to say changes with the keys only.
 export function health(status, before, minute, now) {
   const why = [];
   if (status.draining) return { level: 'drain', word: 'Draining', why: [{ key: 'draining', text: 'what runs finishes, nothing new is taken' }] };
   if (status.why === 'starting') return { level: 'drain', word: 'Starting', why };
+  errors(status, before, minute, why); // what is felt, and then what may be its cause
   destinations(status, why);
-  errors(status, before, minute, why);
   limits(status, before, why);
   certificates(status, now, why);
   if (!status.ready) {
     if (!why.some((w) => w.key.startsWith('down'))) why.unshift({ key: 'not ready', text: status.why });
-    return { level: 'bad', word: 'Down', why };
+    return { level: 'bad', word: 'Down', why: shorten(why) };
   }
-  return why.length > 0 ? { level: 'warn', word: 'Degraded', why } : { level: 'ok', word: 'OK', why };
+  return why.length > 0 ? { level: 'warn', word: 'Degraded', why: shorten(why) } : { level: 'ok', word: 'OK', why };
 }
 
 export { sum };

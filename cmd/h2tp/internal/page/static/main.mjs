@@ -87,8 +87,9 @@ function show(status) {
   tables.ends($('ends'), rates);
   $('certificates-section').hidden = !tables.certificates($('certificates'), status, at);
   const from = status.ends.flatMap((e) => e.listen);
-  const to = new Set(status.ends.flatMap((e) => e.destinations.map((d) => d.url)));
-  write($('who'), `${from.join(', ')} → ${[...to].join(', ')} · up ${format.span(status.uptime_seconds)}`);
+  const to = [...new Set(status.ends.flatMap((e) => e.destinations.map((d) => d.url)))];
+  const few = (list, what) => (list.length > 3 ? `${list.length} ${what}` : list.join(', '));
+  write($('who'), `${few(from, 'listeners')} → ${few(to, 'destinations')} · up ${format.span(status.uptime_seconds)}`);
   write($('about'), `${status.version} · ${format.bytes(status.memory.heap)} of heap, codecs ${format.bytes(status.memory.codecs.used)}, windows ${format.bytes(status.memory.windows.used)} · times are the server's clock in your time zone`);
   for (const e of document.querySelectorAll('.stale')) write(e, '');
 }

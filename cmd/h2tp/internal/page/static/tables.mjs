@@ -79,18 +79,19 @@ export function destinations(table, rates) {
     const ended = (x) => sum(x?.results) + sum(x?.failures);
     const took = old && d.duration.counts.map((n, j) => n - old.duration.counts[j]);
     const failed = rates.rate(sum(d.failures), sum(old?.failures));
-    return [
+    return { isDown: !d.up, cells: [
       { text: d.url, more: isMany ? `of ${end.name}` : '' },
       health(d),
       format.rate(rates.rate(ended(d), ended(old))),
       { text: format.rate(failed), more: sum(d.failures) > 0 ? `${format.count(sum(d.failures))} in all` : '', level: failed > 0 ? 'warn' : '' },
       format.about(took ? quantile(0.99, d.duration.bounds, took) : null),
-      d.waiting > 0 ? { text: format.count(d.in_flight), more: `${format.count(d.waiting)} wait` } : format.count(d.in_flight),
+      { text: format.count(d.in_flight), more: [d.limit > 0 && `of ${format.count(d.limit)}`, d.waiting > 0 && `${format.count(d.waiting)} wait`].filter(Boolean).join(', ') },
       format.count(d.connections),
       d.weight > 0 ? { text: String(d.weight), more: d.tier > 0 ? `tier ${d.tier}` : '' } : format.none,
-    ];
+    ] };
   }));
-  fill(table, ['Destination', 'Health', 'Requests', 'Failures', 'p99', 'In flight', 'Connections', 'Weight'], rows);
+  rows.sort((a, b) => b.isDown - a.isDown); // else as in --to
+  fill(table, ['Destination', 'Health', 'Requests', 'Failures', 'p99', 'In flight', 'Connections', 'Weight'], rows.map((r) => r.cells));
 }
 
 // codecs tells how many sessions send with which.

@@ -72,8 +72,8 @@ const tests = {
 const destination = (url, up, why) => ({ url, up, why });
 const state = (more = {}) => ({
   ready: true, draining: false, certificates: {},
-  memory: { codecs: { used: 0, limit: 100 }, windows: { used: 0, limit: 100 } },
-  ends: [{ name: 'http', overloads: 0, failures: {}, destinations: [destination('http://a', true), destination('http://b', true)] }],
+  memory: { codecs: { used: 0, limit: 100, refused: 0 }, windows: { used: 0, limit: 100 } },
+  ends: [{ name: 'http', overloads: 0, over_body_memory: 0, over_retry_percent: 0, failures: {}, destinations: [destination('http://a', true), destination('http://b', true)] }],
   ...more,
 });
 const judge = (status, before = null, minute = null, now = 0) => {
@@ -93,6 +93,13 @@ Object.assign(tests, {
     s.ends[0].destinations = [destination('http://b', false, '')];
     assert.equal(judge({ ...s, ready: false, why: 'no destination of http is up' }), 'Down: http://b is down: no connection yet');
   },
+  'no more reasons than a person reads at a glance'() {
+    const s = state();
+    s.ends[0].destinations = Array.from({ length: 9 }, (_, i) => destination(`http://${i}`, i > 6, 'x'.repeat(500)));
+    s.ends.push(s.ends[0]); // the same, by another way in
+    const { why } = health(s, null, null, 0);
+    assert.deepEqual([why.length, why[0].text.slice(0, 30), why[0].text.length, why[5].text], [6, 'http://0 is down (7 of 9): xxx', 161, 'and 2 more']);
+  },
   'an error share, with the reasons that grew'() {
     const [was, is] = [state(), state()];
     was.ends[0].failures = { timeout: 5, upstream: 1 };
@@ -100,10 +107,13 @@ Object.assign(tests, {
     assert.equal(judge(is, was, minuteOf(900, 100)), "Degraded: 10 % of the last minute's requests failed: overload 20, timeout 7");
     assert.equal(judge(is, was, minuteOf(1, 2)), 'OK: ');
   },
-  'limits'() {
-    const [was, is] = [state(), state({ memory: { codecs: { used: 96, limit: 100 }, windows: { used: 96, limit: -1 } } })];
+  'limits that were met'() {
+    const [was, is] = [state(), state({ memory: { codecs: { used: 96, limit: 100, refused: 8 }, windows: { used: 96, limit: -1 } } })];
     is.ends[0].overloads = 3;
-    assert.equal(judge(is, was), 'Degraded: 3 requests of the last minute were over --max-exchanges; --codec-memory is used up: 96 B of 100 B');
+    is.ends[0].over_retry_percent = 1;
+    assert.equal(judge(is, is), 'OK: ');
+    assert.equal(judge(is, was), 'Degraded: --max-exchanges was met 3 times in the last minute: requests were answered 503; ' +
+      '--retry-percent was met 1 time in the last minute: requests that failed were not repeated; --codec-memory was met 8 times in the last minute: new streams have a lighter codec');
   },
   'certificates'() {
     const now = Date.parse('2026-01-01T00:00:00Z');

@@ -29,7 +29,7 @@ func crowded(began time.Time) admin.State {
 	}
 	for _, name := range []string{"http", "h2tp/prefix"} {
 		e := admin.End{Name: name, Kind: "front", URLs: []string{name + "://" + long, "http://[::]:8080"}, Stats: proxy.Stats{
-			Exchanges: 30 * n, InFlight: 9876, Took: took, Conns: 49999, Held: 200 << 20, ClientIn: 11000 * n, ClientOut: 80000 * n, Overloads: n / 10,
+			Exchanges: 30 * n, InFlight: 9876, Took: took, Conns: 49999, Held: 200 << 20, ClientIn: 11000 * n, ClientOut: 80000 * n, HopIn: 8000 * n, HopOut: 9000 * n, Overloads: n / 10,
 			Ended:    []proxy.Count{{What: "2xx", N: 20 * n}, {What: "3xx", N: n}, {What: "4xx", N: 2 * n}, {What: "5xx", N: 5 * n}, {What: "gone", N: n}},
 			Failures: []proxy.Count{{What: "timeout", N: n}, {What: "upstream", N: 2 * n}}, Refusals: []proxy.Count{{What: "431", N: n}},
 		}}

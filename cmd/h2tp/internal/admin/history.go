@@ -122,20 +122,17 @@ func (s *sample) count(st *proxy.Stats) (bounds []float64) {
 // is judged by its records alone.
 func saving(st *proxy.Stats) (plain, hop int64) {
 	records, isFront := int64(0), st.Hop == nil
-	add := func(h *proxy.HopStats) {
-		records += h.In.Plain + h.Out.Plain
-		hop += h.BytesIn + h.BytesOut
-	}
 	if st.Hop != nil {
-		add(st.Hop)
+		records += st.Hop.In.Plain + st.Hop.Out.Plain
 	}
 	for _, d := range st.Destinations {
 		if d.Hop == nil {
 			isFront = false
 			continue
 		}
-		add(d.Hop)
+		records += d.Hop.In.Plain + d.Hop.Out.Plain
 	}
+	hop = st.HopIn + st.HopOut // those of destinations that left, too
 	if isFront && hop > 0 {
 		return st.ClientIn + st.ClientOut, hop
 	}

@@ -55,7 +55,7 @@ func TestSampleAddsUpEnds(t *testing.T) {
 	st := testState()
 	end := &st.Ends[0]
 	end.Stats.InFlight, end.Stats.ClientIn, end.Stats.ClientOut = 2, 300, 700
-	end.Stats.Destinations[0].Hop.BytesIn, end.Stats.Destinations[0].Hop.BytesOut = 30, 70
+	end.Stats.HopIn, end.Stats.HopOut = 30, 70
 	end.Stats.Ended = append(end.Stats.Ended, proxy.Count{Method: "POST", What: "2xx", N: 1}, proxy.Count{Method: "GET", What: "gone", N: 4})
 	end.Stats.Refusals = []proxy.Count{{What: "400", N: 5}}
 	st.Ends = append(st.Ends, *end)
@@ -76,17 +76,17 @@ func TestSampleAddsUpEnds(t *testing.T) {
 
 func TestSavingIsOfClientsBytesWhereTheyAllCrossTheHop(t *testing.T) {
 	batch := proxy.BatchStats{Plain: 100, Coded: 25}
-	hop := func() *proxy.HopStats { return &proxy.HopStats{BytesIn: 30, BytesOut: 20, In: batch, Out: batch} }
-	peer, upstream := proxy.DestinationStats{Hop: hop()}, proxy.DestinationStats{}
+	hop := &proxy.HopStats{In: batch, Out: batch}
+	peer, upstream := proxy.DestinationStats{Hop: hop}, proxy.DestinationStats{}
 	for _, tc := range []struct {
 		name       string
 		st         proxy.Stats
 		plain, hop int64
 	}{
-		{"front", proxy.Stats{ClientIn: 500, ClientOut: 600, Destinations: []proxy.DestinationStats{peer, peer}}, 1100, 100},
-		{"front that has upstreams too", proxy.Stats{ClientIn: 500, ClientOut: 600, Destinations: []proxy.DestinationStats{peer, upstream}}, 200, 50},
-		{"back", proxy.Stats{Hop: hop(), Destinations: []proxy.DestinationStats{upstream}}, 200, 50},
-		{"relay", proxy.Stats{Hop: hop(), Destinations: []proxy.DestinationStats{peer}}, 400, 100},
+		{"front", proxy.Stats{ClientIn: 500, ClientOut: 600, HopIn: 30, HopOut: 20, Destinations: []proxy.DestinationStats{peer, peer}}, 1100, 50},
+		{"front that has upstreams too", proxy.Stats{ClientIn: 500, ClientOut: 600, HopIn: 30, HopOut: 20, Destinations: []proxy.DestinationStats{peer, upstream}}, 200, 50},
+		{"back", proxy.Stats{Hop: hop, HopIn: 30, HopOut: 20, Destinations: []proxy.DestinationStats{upstream}}, 200, 50},
+		{"relay", proxy.Stats{Hop: hop, HopIn: 60, HopOut: 40, Destinations: []proxy.DestinationStats{peer}}, 400, 100},
 		{"no hop", proxy.Stats{ClientIn: 500, ClientOut: 600, Destinations: []proxy.DestinationStats{upstream}}, 0, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -74,10 +74,10 @@ function health(d) {
 
 export function destinations(table, rates) {
   const isMany = rates.now.ends.length > 1;
-  const rows = rates.ends().flatMap(([end, was]) => end.destinations.map((d, i) => {
-    const old = was?.destinations[i];
+  const rows = rates.ends().flatMap(([end, was]) => end.destinations.map((d) => {
+    const old = was?.destinations.find((x) => x.url === d.url);
     const ended = (x) => sum(x?.results) + sum(x?.failures);
-    const took = old && d.duration.counts.map((n, j) => n - old.duration.counts[j]);
+    const took = old && d.duration.counts.map((n, j) => Math.max(0, n - old.duration.counts[j]));
     const failed = rates.rate(sum(d.failures), sum(old?.failures));
     return { isDown: !d.up, cells: [
       { text: d.url, more: isMany ? `of ${end.name}` : '' },
@@ -121,7 +121,7 @@ export function hops(table, rates) {
   ]);
   for (const [end, was] of rates.ends()) {
     add({ text: 'fronts', more: `at ${end.name}` }, end.peers, was?.peers);
-    end.destinations.forEach((d, i) => add(d.url, d.hop, was?.destinations[i]?.hop));
+    for (const d of end.destinations) add(d.url, d.hop, was?.destinations.find((x) => x.url === d.url)?.hop);
   }
   fill(table, ['Peer', 'Codec', 'Plain to coded', 'Received', 'Sent', 'Connections', 'Streams'], rows);
   return rows.length > 0;
@@ -130,7 +130,7 @@ export function hops(table, rates) {
 export function ends(table, rates) {
   const rows = rates.ends().map(([end, was]) => [
     { text: end.listen.join(' '), more: end.kind },
-    end.draining ? { text: 'draining', level: 'drain' } : { text: 'accepts', level: 'ok' },
+    { ...(end.draining ? { text: 'draining', level: 'drain' } : { text: 'accepts', level: 'ok' }), more: end.leaving > 0 ? `${end.leaving} destinations leave` : '' },
     format.rate(rates.rate(end.exchanges, was?.exchanges)),
     format.count(end.in_flight),
     format.count(end.client_connections || (end.peers?.connections ?? 0)),

@@ -35,6 +35,7 @@ type exchange struct {
 	isTouched   bool          // its src has been read from
 	isSafe      bool          // may be sent again though it may have been started
 	attempts    int           // deliveries, the running one included
+	started     int           // of those that failed, how many an upstream may have seen
 	began       time.Duration // on the route's clock
 	delivered   time.Duration // when it was delivered last
 	last        destination   // and where
@@ -73,7 +74,7 @@ type station struct {
 func (ex *exchange) reset() {
 	ex.at.Store(nil)
 	ex.isCancelled.Store(false)
-	ex.last, ex.attempts, ex.mayWait, ex.src = nil, 0, false, nil
+	ex.last, ex.attempts, ex.started, ex.mayWait, ex.src = nil, 0, 0, false, nil
 	ex.isBulk, ex.isTouched = false, false
 	ex.member = nil
 }
@@ -196,9 +197,13 @@ func (ex *exchange) fail(f failure) {
 	}
 	ex.last.meter().failed[failureIndex(f.code)].Add(1)
 	ex.noteFailed(f)
+	if !f.isNotStarted {
+		ex.started++
+	}
 	if ex.route.repeat(ex, f) {
 		return
 	}
+	f.isNotStarted = ex.started == 0 // the last attempt is not all there was
 	ex.failed(f)
 	ex.route.left()
 	ex.sink.fail(ex, f)

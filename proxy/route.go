@@ -213,7 +213,7 @@ func (r *route) repeat(ex *exchange, f failure) bool {
 		if only != nil && only == ex.last && !only.isUp(r.now()) && f.code != wire.CodeDraining {
 			return false
 		}
-	case ex.isSafe && isLost && ex.attempts < 2:
+	case ex.isSafe && isLost && ex.started < 2:
 	default:
 		return false
 	}

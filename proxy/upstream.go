@@ -108,16 +108,17 @@ func (u *upstream) deliver(ex *exchange) {
 		return
 	}
 	c := newUpstreamConn(u)
-	u.conns[c] = struct{}{}
+	c.ex = ex // before anybody can find c
 	ex.at.Store(&c.here)
 	if ex.isCancelled.Load() {
-		delete(u.conns, c)
 		u.mu.Unlock()
-		u.inflight.Add(-1)
-		ex.drop()
+		if c.take() != nil { // else who cancelled has done the rest
+			u.inflight.Add(-1)
+			ex.drop()
+		}
 		return
 	}
-	c.ex = ex // nobody else has c yet
+	u.conns[c] = struct{}{}
 	u.wg.Go(c.readLoop)
 	u.mu.Unlock()
 }

@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"net"
+	"slices"
 	"time"
 
 	"github.com/h2tp/h2tp/proxy/internal/http1"
+	"github.com/h2tp/h2tp/proxy/internal/wire"
 )
 
 // checkLoop asks the upstream how it is, each CheckPeriod: after CheckFall
@@ -46,6 +50,9 @@ func (u *upstream) checkLoop() {
 		}
 		if isPassing == (err == nil) { // one that refused connections is back as soon as it answers
 			u.route.group.Check(u.route.now(), u.member, isPassing)
+		}
+		if !isPassing && isSilent(err) {
+			u.giveUp(err)
 		}
 		timer.Reset(period*9/10 + rand.N(period/5+1))
 	}
@@ -93,6 +100,29 @@ func (u *upstream) check() error {
 }
 
 var errCheckLate = errors.New("no response in time")
+
+// isSilent reports whether a check found nobody: neither an answer nor a refusal.
+func isSilent(err error) bool {
+	ne, ok := errors.AsType[net.Error](err)
+	return err == errCheckLate || ok && ne.Timeout()
+}
+
+// giveUp takes away from an upstream that is silent what may be asked elsewhere. The rest
+// keeps waiting: it may only be stopped for a while.
+func (u *upstream) giveUp(err error) {
+	if u.route.set.Load().only != nil {
+		return
+	}
+	u.mu.Lock()
+	conns := slices.Collect(maps.Keys(u.conns))
+	u.mu.Unlock()
+	for _, c := range conns {
+		if ex := c.takeSafe(); ex != nil {
+			c.close()
+			u.fail(ex, failure{code: wire.CodeUpstream, err: err})
+		}
+	}
+}
 
 // judge says what is wrong with a check's status.
 func (u *upstream) judge(status int) error {

@@ -1,9 +1,12 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -107,5 +110,66 @@ func TestARefusingUpstreamIsBackWithItsFirstGoodCheck(t *testing.T) {
 			}
 		}
 		u.route.close()
+	})
+}
+
+// What waits at an upstream that is found to be stopped is asked elsewhere, if that harms nothing.
+func TestAGetLeavesAnUpstreamThatIsSilent(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		silent, well := newMemNet(), newMemNet()
+		var posts atomic.Int64
+		serve := func(n *memNet, h http.HandlerFunc) {
+			srv := &http.Server{Handler: h}
+			go srv.Serve(n)
+			t.Cleanup(func() { srv.Close() })
+		}
+		stopc := make(chan struct{})
+		serve(silent, func(_ http.ResponseWriter, r *http.Request) {
+			if r.Method == "POST" {
+				posts.Add(1)
+			}
+			<-stopc
+		})
+		defer close(stopc)
+		serve(well, func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == "POST" {
+				posts.Add(1)
+			}
+			io.WriteString(w, "well")
+		})
+		f, err := NewFront(Config{
+			To:      []string{"http://silent:1;weight=1000", "http://well:1"},
+			Balance: Balance{Policy: "round-robin", SlowStart: -1, CheckPath: "/", CheckPeriod: 500 * time.Millisecond, CheckTimeout: 500 * time.Millisecond},
+			Dial: func(network, addr string, d time.Duration) (net.Conn, error) {
+				if addr == "silent:1" {
+					return silent.dial(network, addr, d)
+				}
+				return well.dial(network, addr, d)
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		began := time.Now()
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			mustAsk(t, f, "GET", "http://x/", "", "well")
+			if d := time.Since(began); d > 3*(550+500)*time.Millisecond+sweepPeriod { // three checks
+				t.Errorf("a GET was answered after %v", d)
+			}
+		})
+		wg.Go(func() {
+			if _, err := ask(f, "POST", "http://x/", "b"); !errors.Is(err, ErrTimeout) {
+				t.Errorf("a POST ended with %v; want what the upstream owes, until it is late", err)
+			}
+			if d := time.Since(began); d < time.Minute {
+				t.Errorf("a POST ended after %v", d)
+			}
+		})
+		wg.Wait()
+		if n := posts.Load(); n != 1 {
+			t.Errorf("the POST ran %d times", n)
+		}
 	})
 }

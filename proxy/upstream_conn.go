@@ -188,6 +188,18 @@ func (c *upstreamConn) take() *exchange {
 	return ex
 }
 
+// takeSafe is take if it can be repeated and was not yet.
+func (c *upstreamConn) takeSafe() *exchange {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ex := c.ex
+	if ex == nil || !ex.isSafe || ex.started > 0 {
+		return nil
+	}
+	c.ex = nil
+	return ex
+}
+
 // cancel ends the upstream's work for ex with the connection.
 func (c *upstreamConn) cancel(ex *exchange) bool {
 	c.mu.Lock()

@@ -103,12 +103,10 @@ func (c *Conn) read() (int, error) {
 	err := c.raw.Read(c.readFn)
 	n, errno := c.rn, c.rerr
 	c.rbuf, c.bufs, c.rn, c.rerr = nil, nil, 0, 0
-	switch {
-	case err != nil:
-		return 0, named(err, "read")
-	case errno != 0:
-		return 0, c.opError("read", errno)
-	case n == 0:
+	if err = c.opError("read", err, errno); err != nil {
+		return 0, err
+	}
+	if n == 0 {
 		return 0, io.EOF
 	}
 	return n, nil
@@ -157,13 +155,7 @@ func (c *Conn) writeLocked(p []byte, try bool) (int, error) {
 	err := c.raw.Write(c.writeFn)
 	n, errno := len(p)-len(c.wbuf), c.werr
 	c.wbuf, c.werr = nil, 0
-	switch {
-	case err != nil:
-		return n, named(err, "write")
-	case errno != 0:
-		return n, c.opError("write", errno)
-	}
-	return n, nil
+	return n, c.opError("write", err, errno)
 }
 
 func (c *Conn) writeReady(fd uintptr) bool {
@@ -245,15 +237,16 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.raw, nil }
 // NetConn gives the conn inside, for what only package net can do (splice).
 func (c *Conn) NetConn() net.Conn { return c.Conn }
 
-func (c *Conn) opError(op string, errno syscall.Errno) error {
-	return &net.OpError{Op: op, Net: c.LocalAddr().Network(), Source: c.LocalAddr(), Addr: c.RemoteAddr(),
-		Err: os.NewSyscallError(op, errno)}
-}
-
-// named gives an error of the RawConn (closed, deadline) the name a net.Conn would give it.
-func named(err error, op string) error {
-	if oe, ok := errors.AsType[*net.OpError](err); ok {
-		oe.Op = op
+// opError names what went wrong as a net.Conn would: the RawConn's error (closed, deadline), or the system's.
+func (c *Conn) opError(op string, err error, errno syscall.Errno) error {
+	switch {
+	case err != nil:
+		if oe, ok := errors.AsType[*net.OpError](err); ok {
+			oe.Op = op
+		}
+	case errno != 0:
+		err = &net.OpError{Op: op, Net: c.LocalAddr().Network(), Source: c.LocalAddr(), Addr: c.RemoteAddr(),
+			Err: os.NewSyscallError(op, errno)}
 	}
 	return err
 }

@@ -18,13 +18,7 @@ func (c *Conn) WriteBuffers(v *net.Buffers) (int64, error) {
 	n, errno := all-lengthOf(c.wvec), c.werr
 	clear(*v)
 	c.wvec, c.werr, *v = nil, 0, nil
-	switch {
-	case err != nil:
-		return n, named(err, "write")
-	case errno != 0:
-		return n, c.opError("write", errno)
-	}
-	return n, nil
+	return n, c.opError("write", err, errno)
 }
 
 func (c *Conn) vecReady(fd uintptr) bool {

@@ -103,12 +103,34 @@ func (b *tab) check(origin string) {
 				b.t.Errorf("%s: contrast of %s", name, bad)
 			}
 		}
+		b.checkSpoken(size[0])
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, url := range b.requests {
 		if !strings.HasPrefix(url, origin) && url != "about:blank" {
 			b.t.Errorf("a request to %s", url)
+		}
+	}
+}
+
+// checkSpoken wants the parts that who cannot see the page goes by; tables are such at any width, also where they look like cards.
+func (b *tab) checkSpoken(width int) {
+	b.t.Helper()
+	roles := make(map[string]int)
+	for _, n := range ask[struct {
+		Nodes []struct {
+			Ignored bool
+			Role    struct{ Value string }
+		}
+	}](b, "Accessibility.getFullAXTree", nil).Nodes {
+		if !n.Ignored {
+			roles[n.Role.Value]++
+		}
+	}
+	for _, role := range []string{"banner", "main", "contentinfo", "navigation", "status", "table", "columnheader", "rowheader", "cell"} {
+		if roles[role] == 0 {
+			b.t.Errorf("%d wide: nothing is a %s: %v", width, role, roles)
 		}
 	}
 }

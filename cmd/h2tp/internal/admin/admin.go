@@ -216,6 +216,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	to := newStatus(&st, time.Now())
 	if after >= 0 {
 		to.History = s.history.since(after)
+		to.forget()
 	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)

@@ -133,7 +133,7 @@ func saving(st *proxy.Stats) (plain, hop int64) {
 		records += d.Hop.In.Plain + d.Hop.Out.Plain
 	}
 	hop = st.HopIn + st.HopOut // those of destinations that left, too
-	if isFront && hop > 0 {
+	if isFront || hop == 0 {
 		return st.ClientIn + st.ClientOut, hop
 	}
 	return records, hop

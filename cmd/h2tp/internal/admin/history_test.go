@@ -87,7 +87,7 @@ func TestSavingIsOfClientsBytesWhereTheyAllCrossTheHop(t *testing.T) {
 		{"front that has upstreams too", proxy.Stats{ClientIn: 500, ClientOut: 600, HopIn: 30, HopOut: 20, Destinations: []proxy.DestinationStats{peer, upstream}}, 200, 50},
 		{"back", proxy.Stats{Hop: hop, HopIn: 30, HopOut: 20, Destinations: []proxy.DestinationStats{upstream}}, 200, 50},
 		{"relay", proxy.Stats{Hop: hop, HopIn: 60, HopOut: 40, Destinations: []proxy.DestinationStats{peer}}, 400, 100},
-		{"no hop", proxy.Stats{ClientIn: 500, ClientOut: 600, Destinations: []proxy.DestinationStats{upstream}}, 0, 0},
+		{"no hop", proxy.Stats{ClientIn: 500, ClientOut: 600, Destinations: []proxy.DestinationStats{upstream}}, 1100, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if plain, hop := saving(&tc.st); plain != tc.plain || hop != tc.hop {
@@ -110,9 +110,12 @@ func TestStatusHasTheHistoryThatIsAskedFor(t *testing.T) {
 		if err := json.Unmarshal([]byte(body), &got); code != 200 || err != nil {
 			t.Fatal(code, err, body)
 		}
-		n := -1
+		n, hop := -1, got.Ends[0].Destinations[0].Hop
 		if got.History != nil {
 			n = len(got.History.Samples)
+		}
+		if hasSessions := len(hop.Sessions) == 1; hasSessions != (want < 0) || hop.Codecs["zstd"] != 1 || hop.Ready != 4 {
+			t.Errorf("%q: the hop is %+v", query, hop)
 		}
 		if n != want {
 			t.Errorf("%q: %d samples; want %d", query, n, want)

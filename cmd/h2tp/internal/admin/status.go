@@ -84,7 +84,9 @@ type hopStatus struct {
 	CodedIn     int64           `json:"coded_in_bytes"`
 	PlainOut    int64           `json:"plain_out_bytes"`
 	CodedOut    int64           `json:"coded_out_bytes"`
-	Sessions    []sessionStatus `json:"sessions"`
+	Codecs      map[string]int  `json:"codecs"` // how many of the sessions send with which
+	Ready       int             `json:"ready_streams"`
+	Sessions    []sessionStatus `json:"sessions,omitempty"` // not where the history was asked for: there may be thousands
 }
 
 type sessionStatus struct {
@@ -124,6 +126,22 @@ func newEndStatus(e *End) endStatus {
 	return to
 }
 
+// forget leaves the sessions out.
+func (s *status) forget() {
+	for i := range s.Ends {
+		s.Ends[i].Peers.forget()
+		for j := range s.Ends[i].Destinations {
+			s.Ends[i].Destinations[j].Hop.forget()
+		}
+	}
+}
+
+func (h *hopStatus) forget() {
+	if h != nil {
+		h.Sessions = nil
+	}
+}
+
 // counts adds up over methods what there is of each kind; what there is none of is left out.
 func counts(list []proxy.Count) map[string]int64 {
 	to := make(map[string]int64)
@@ -140,10 +158,12 @@ func newHopStatus(h *proxy.HopStats) *hopStatus {
 		return nil
 	}
 	to := &hopStatus{
-		Connections: h.Conns, Streams: h.Streams, Received: h.BytesIn, Sent: h.BytesOut, Sessions: []sessionStatus{},
+		Connections: h.Conns, Streams: h.Streams, Received: h.BytesIn, Sent: h.BytesOut, Codecs: make(map[string]int),
 		PlainIn: h.In.Plain, CodedIn: h.In.Coded, PlainOut: h.Out.Plain, CodedOut: h.Out.Coded,
 	}
 	for _, s := range h.Sessions {
+		to.Codecs[s.Codec]++
+		to.Ready += s.Ready
 		to.Sessions = append(to.Sessions, sessionStatus{Addr: s.Addr, Codec: s.Codec, InFlight: s.InFlight, ReadyStreams: s.Ready})
 	}
 	return to

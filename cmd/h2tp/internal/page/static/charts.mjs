@@ -39,11 +39,11 @@ const kinds = [
     title: 'Bytes', write: format.bits, fill: '--saved',
     series: [
       { name: 'without the hop', isDrawn: true, colour: '--blue', dash: [], tell: (_, d) => d && (8 * d.plain) / d.seconds, help: "clients' bytes; at a back, records before the codec" },
-      { name: 'on the hop', isDrawn: true, colour: '--red', dash: [6, 3], tell: (_, d) => d && (8 * d.hop) / d.seconds, help: 'without TLS' },
+      { name: 'on the hop', colour: '--red', dash: [6, 3], tell: (_, d) => d && (8 * d.hop) / d.seconds, help: 'without TLS' },
     ],
   },
   {
-    title: 'In flight', write: format.count,
+    title: 'In flight', write: format.count, isWhole: true,
     series: [{ name: 'exchanges', isDrawn: true, colour: '--blue', dash: [], tell: (i, _, h) => h.samples[i].in_flight }],
   },
 ];
@@ -58,6 +58,8 @@ function element(name, parent, attributes = {}, text = '') {
   parent.append(e);
   return e;
 }
+
+const wholes = Array.from({ length: 7 }, (_, n) => [1, 2, 5].map((m) => m * 10 ** n)).flat();
 
 // decades are where a logarithmic axis has a line.
 function decades(_, axis, low, high) {
@@ -102,7 +104,7 @@ class Chart {
       bands: kind.fill ? [{ series: [1, 2], fill: colour(kind.fill) }] : [],
       axes: [
         { ...axis, size: 24, gap: 4, space: 70, values: (_, list) => list.map((t) => format.clock(1000 * t).slice(0, 5)), incrs: [60, 120, 300] },
-        { ...axis, size: 72, gap: 6, space: 26, values: (_, list) => list.map((v) => kind.write(v)), ...(kind.isLog ? { splits: decades } : {}) },
+        { ...axis, size: 72, gap: 6, space: 26, values: (_, list) => list.map((v) => kind.write(v)), ...(kind.isLog ? { splits: decades } : {}), ...(kind.isWhole ? { incrs: wholes } : {}) },
       ],
       hooks: { setCursor: [(u) => this.onCursor(u.cursor.idx ?? null)] },
     }, this.data, this.room);
@@ -114,7 +116,7 @@ class Chart {
 
   heights(low, high) {
     if (this.kind.isLog) return low > 0 ? [10 ** Math.floor(Math.log10(low)), 10 ** Math.ceil(Math.log10(high * 1.001))] : [0.001, 1];
-    return [Math.min(0, low ?? 0), high > 0 ? high * 1.1 : 1];
+    return [Math.min(0, low ?? 0), Math.max(high > 0 ? high * 1.1 : 1, this.kind.isWhole ? 2 : 0)];
   }
 
   set(history, until) {

@@ -49,10 +49,11 @@ function tiles(d, status) {
   write($('requests'), format.rate(rate(all)));
   write($('requests-more'), `${format.count(last ? ended(last) : null)} since the start`);
   write($('errors'), format.percent(all ? d.results[result['5xx']] / all : all === 0 ? 0 : null));
+  $('errors').dataset.level = all > 0 && d.results[result['5xx']] >= 0.01 * all ? 'warn' : 'unknown';
   write($('errors-more'), `5xx ${format.rate(class_('5xx'))}, 4xx ${format.rate(class_('4xx'))}`);
   const [p50, p99] = [0.5, 0.99].map((q) => format.about(d && quantile(q, history.bounds, d.took)));
-  write($('latency'), `${p50} / ${p99}`);
-  write($('latency-more'), 'estimates');
+  write($('latency'), p50 === format.none ? p50 : `${p50} / ${p99}`);
+  write($('latency-more'), p50 === format.none ? 'no requests' : 'estimates');
   const hasHop = last && last.hop_bytes > 0;
   write($('saving'), hasHop ? format.bits(d && rate(8 * (d.plain - d.hop))) : format.none);
   write($('saving-more'), hasHop && d?.plain > 0 ? `${format.percent(1 - d.hop / d.plain)} of ${format.bits(rate(8 * d.plain))}` : hasHop ? 'nothing to save' : 'no hop');

@@ -95,9 +95,7 @@ export function destinations(table, rates) {
 }
 
 // codecs tells how many sessions send with which.
-function codecs(sessions) {
-  const n = {};
-  for (const s of sessions) n[s.codec] = (n[s.codec] ?? 0) + 1;
+function codecs(n) {
   const list = Object.entries(n).sort((a, b) => b[1] - a[1]);
   return list.map(([codec, times]) => (times > 1 ? `${codec} × ${times}` : codec)).join(', ') || format.none;
 }
@@ -112,12 +110,12 @@ export function hops(table, rates) {
   const rows = [];
   const add = (name, hop, old) => hop && rows.push([
     name,
-    codecs(hop.sessions),
+    codecs(hop.codecs),
     ratio(hop),
     format.bits(rates.rate(8 * hop.received_bytes, 8 * old?.received_bytes)),
     format.bits(rates.rate(8 * hop.sent_bytes, 8 * old?.sent_bytes)),
     format.count(hop.connections),
-    { text: format.count(hop.streams), more: `${hop.sessions.reduce((n, s) => n + s.ready_streams, 0)} ready` },
+    { text: format.count(hop.streams), more: `${format.count(hop.ready_streams)} ready` },
   ]);
   for (const [end, was] of rates.ends()) {
     add({ text: 'fronts', more: `at ${end.name}` }, end.peers, was?.peers);

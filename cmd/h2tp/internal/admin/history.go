@@ -7,7 +7,7 @@ import (
 	"github.com/h2tp/h2tp/proxy"
 )
 
-// What is remembered, so that a page just opened shows what was: 600 samples of some 300 bytes.
+// What is remembered, so that a page just opened shows what was: 600 samples of some 400 bytes.
 const (
 	samplePeriod = time.Second
 	samplesKept  = 600
@@ -23,7 +23,10 @@ type sample struct {
 	Hop   int64 `json:"hop_bytes"`
 	// Results are exchanges that are over, as resultNames has them.
 	Results [len(resultNames)]int64 `json:"results"`
-	Took    []int64                 `json:"took"` // how many exchanges took how long, by historyStatus.Bounds
+	// Failures are of exchanges that got no response of their destination, by historyStatus.Failures, and Took is how many
+	// took how long, by historyStatus.Bounds.
+	Failures []int64 `json:"failures"`
+	Took     []int64 `json:"took"`
 }
 
 // resultNames are the classes of status, what nobody waited for any more, and requests that became no exchange.
@@ -31,23 +34,35 @@ var resultNames = [...]string{"1xx", "2xx", "3xx", "4xx", "5xx", "gone", "refuse
 
 // historyStatus is what /status tells of the samples.
 type historyStatus struct {
-	Results []string  `json:"results"`
-	Bounds  []float64 `json:"bounds"` // of took, in seconds
-	Samples []sample  `json:"samples"`
+	Results  []string  `json:"results"`
+	Failures []string  `json:"failures"`
+	Bounds   []float64 `json:"bounds"` // of took, in seconds
+	Samples  []sample  `json:"samples"`
 }
 
 // history keeps the last samples.
 type history struct {
-	mu      sync.Mutex // guards all below
-	bounds  []float64
-	samples []sample
-	next    int // where the next one goes, once there are samplesKept
+	mu       sync.Mutex // guards all below
+	failures []string
+	bounds   []float64
+	samples  []sample
+	next     int // where the next one goes, once there are samplesKept
 }
 
-func (h *history) add(s sample, bounds []float64) {
+// add adds what all ends tell at a time; there are none while the process starts.
+func (h *history) add(st *State, now time.Time) {
+	if len(st.Ends) == 0 {
+		return
+	}
+	s := newSample(st, now)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.bounds = bounds
+	if h.bounds == nil { // they are the same of all ends, and ever
+		h.bounds = st.Ends[0].Stats.Took.Bounds
+		for _, c := range st.Ends[0].Stats.Failures {
+			h.failures = append(h.failures, c.What)
+		}
+	}
 	if len(h.samples) < samplesKept {
 		h.samples = append(h.samples, s)
 		return
@@ -60,7 +75,7 @@ func (h *history) add(s sample, bounds []float64) {
 func (h *history) since(after int64) *historyStatus {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	to := &historyStatus{Results: resultNames[:], Bounds: h.bounds, Samples: []sample{}}
+	to := &historyStatus{Results: resultNames[:], Failures: h.failures, Bounds: h.bounds, Samples: []sample{}}
 	for i := range h.samples {
 		s := &h.samples[(h.next+i)%len(h.samples)]
 		if s.At > after {
@@ -80,21 +95,21 @@ func (s *Server) sampleLoop() {
 			return
 		case <-ticker.C:
 			st := s.state()
-			s.history.add(newSample(&st, time.Now()))
+			s.history.add(&st, time.Now())
 		}
 	}
 }
 
-func newSample(st *State, now time.Time) (to sample, bounds []float64) {
-	to.At = st.Started.Add(now.Sub(st.Started)).UnixMilli()
+func newSample(st *State, now time.Time) sample {
+	to := sample{At: st.Started.Add(now.Sub(st.Started)).UnixMilli()}
 	for i := range st.Ends {
-		bounds = to.count(&st.Ends[i].Stats)
+		to.count(&st.Ends[i].Stats)
 	}
-	return to, bounds
+	return to
 }
 
-// count adds an end, and returns the bounds of its times, which all ends have.
-func (s *sample) count(st *proxy.Stats) (bounds []float64) {
+// count adds an end.
+func (s *sample) count(st *proxy.Stats) {
 	s.InFlight += st.InFlight
 	for _, c := range st.Ended {
 		for i, name := range resultNames {
@@ -107,7 +122,10 @@ func (s *sample) count(st *proxy.Stats) (bounds []float64) {
 		s.Results[len(resultNames)-1] += c.N
 	}
 	if s.Took == nil {
-		s.Took = make([]int64, len(st.Took.Counts))
+		s.Took, s.Failures = make([]int64, len(st.Took.Counts)), make([]int64, len(st.Failures))
+	}
+	for i, c := range st.Failures {
+		s.Failures[i] += c.N
 	}
 	for i, n := range st.Took.Counts {
 		s.Took[i] += n
@@ -115,7 +133,6 @@ func (s *sample) count(st *proxy.Stats) (bounds []float64) {
 	plain, hop := saving(st)
 	s.Plain += plain
 	s.Hop += hop
-	return st.Took.Bounds
 }
 
 // saving compares what crossed an end's hops with what would have without them. An end of which a part goes to upstreams

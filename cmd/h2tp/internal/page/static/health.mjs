@@ -9,20 +9,8 @@ const certificateTime = 24 * 3600e3; // ms; short-lived ones are renewed with mo
 const mostReasons = 5; // shown at the top; tables have the rest
 const longest = 160; // characters of one
 
-const sum = (map) => Object.values(map ?? {}).reduce((a, b) => a + b, 0);
-
-// total adds maps of counts up.
-function total(list, map) {
-  const to = {};
-  for (const x of list) for (const [what, n] of Object.entries(map(x) ?? {})) to[what] = (to[what] ?? 0) + n;
-  return to;
-}
-
-// grown is how much each count of a map grew, of those that did.
-export function grown(now, before) {
-  const list = Object.entries(now ?? {}).map(([what, n]) => [what, n - (before?.[what] ?? 0)]);
-  return list.filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]);
-}
+// sum adds a map of counts up.
+export const sum = (map) => Object.values(map ?? {}).reduce((a, b) => a + b, 0);
 
 function destinations(status, why) {
   const all = status.ends.flatMap((end) => end.destinations);
@@ -32,10 +20,12 @@ function destinations(status, why) {
   for (const [url, reason] of down) why.push({ key: `down ${url}`, text: `${url} is down${of}: ${reason}` });
 }
 
-function errors(status, before, minute, why) {
+function errors(names, minute, why) {
   const failed = minute ? minute.results[result['5xx']] : 0;
   if (failed < errorsLeast || failed < errorShare * ended(minute)) return;
-  const reasons = before ? grown(total(status.ends, (e) => e.failures), total(before.ends, (e) => e.failures)) : [];
+  const own = minute.failures.map((n, i) => [names[i], n]).filter(([what]) => what !== 'cut'); // whose status came before
+  const theirs = failed - own.reduce((n, [, m]) => n + m, 0);
+  const reasons = [...own, ["the destinations' own", theirs]].filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1]);
   const list = reasons.slice(0, 3).map(([what, n]) => `${what} ${n}`).join(', ');
   const text = `${format.percent(failed / ended(minute))} of the last minute's requests failed`;
   why.push({ key: 'errors', text: list ? `${text}: ${list}` : text });
@@ -46,10 +36,10 @@ function limits(status, before, why) {
     const n = before ? count(status) - count(before) : 0;
     if (n > 0) why.push({ key: flag, text: `${flag} was met ${n} ${n === 1 ? 'time' : 'times'} in the last minute: ${text}` });
   };
-  const sum = (name) => (s) => s.ends.reduce((n, e) => n + e[name], 0);
-  met('--max-exchanges', sum('overloads'), 'requests were answered 503');
-  met('--body-memory', sum('over_body_memory'), 'messages were refused or cut off');
-  met('--retry-percent', sum('over_retry_percent'), 'requests that failed were not repeated');
+  const of = (name) => (s) => s.ends.reduce((n, e) => n + e[name], 0);
+  met('--max-exchanges', of('overloads'), 'requests were answered 503');
+  met('--body-memory', of('over_body_memory'), 'messages were refused or cut off');
+  met('--retry-percent', of('over_retry_percent'), 'requests that failed were not repeated');
   met('--codec-memory', (s) => s.memory.codecs.refused, 'new streams have a lighter codec');
 }
 
@@ -68,13 +58,13 @@ function shorten(why) {
   return list;
 }
 
-// health judges a status: before is the oldest one of the last minute, or null; minute is what happened in it, or null; now is
-// the server's clock in ms. What a screen reader is to say changes with the keys only.
-export function health(status, before, minute, now) {
+// health judges a status: before is the oldest one of the last minute, or null; minute is what happened in it, or null, with
+// failures of these names; now is the server's clock in ms. What a screen reader is to say changes with the keys only.
+export function health(status, before, minute, names, now) {
   const why = [];
   if (status.draining) return { level: 'drain', word: 'Draining', why: [{ key: 'draining', text: 'what runs finishes, nothing new is taken' }] };
   if (status.why === 'starting') return { level: 'drain', word: 'Starting', why };
-  errors(status, before, minute, why); // what is felt, and then what may be its cause
+  errors(names, minute, why); // what is felt, and then what may be its cause
   destinations(status, why);
   limits(status, before, why);
   certificates(status, now, why);
@@ -84,5 +74,3 @@ export function health(status, before, minute, now) {
   }
   return why.length > 0 ? { level: 'warn', word: 'Degraded', why: shorten(why) } : { level: 'ok', word: 'OK', why };
 }
-
-export { sum };

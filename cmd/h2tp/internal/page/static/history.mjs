@@ -12,7 +12,8 @@ export function between(a, b) {
   if (!a || !b || a.run !== b.run || b.at <= a.at) return null;
   const results = b.results.map((n, i) => n - a.results[i]);
   const took = b.took.map((n, i) => n - (a.took[i] ?? 0));
-  const d = { seconds: (b.at - a.at) / 1000, results, took, plain: b.plain_bytes - a.plain_bytes, hop: b.hop_bytes - a.hop_bytes };
+  const failures = b.failures.map((n, i) => n - (a.failures[i] ?? 0));
+  const d = { seconds: (b.at - a.at) / 1000, results, failures, took, plain: b.plain_bytes - a.plain_bytes, hop: b.hop_bytes - a.hop_bytes };
   const isBack = d.plain < 0 || d.hop < 0 || results.some((n) => n < 0) || took.some((n) => n < 0);
   return isBack ? null : d;
 }
@@ -40,10 +41,12 @@ export function quantile(q, bounds, counts) {
 export class History {
   samples = [];
   bounds = [];
+  failures = []; // names
 
   // add takes what an answer of /status has.
   add(run, history) {
     this.bounds = history.bounds ?? [];
+    this.failures = history.failures ?? [];
     for (const s of history.samples) {
       while (this.samples.length > 0 && this.last().run !== run && this.last().at >= s.at) this.samples.pop(); // the clock was set back
       if (this.samples.length === 0 || this.last().at < s.at) this.samples.push({ ...s, run });

@@ -81,7 +81,7 @@ function say({ level, word, why }) {
 function show(status) {
   const rates = new tables.Rates(status, before(2 * window_));
   const at = answered.at;
-  say(health(status, before(minute), history.over(minute), at));
+  say(health(status, before(minute), history.over(minute), history.failures, at));
   tiles(history.over(window_), status);
   tables.destinations($('destinations'), rates);
   $('hops-section').hidden = !tables.hops($('hops'), rates);

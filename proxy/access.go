@@ -29,6 +29,8 @@ type Exchange struct {
 	// Began is when the request was whole, or for a streamed one its head; Duration from there to the end.
 	Began    time.Time
 	Duration time.Duration
+	// Route is the name of the one that was chosen.
+	Route string
 	// Destination is the last it was delivered to, empty when it was to none; Repeats are attempts after the first.
 	Destination string
 	Repeats     int
@@ -56,7 +58,7 @@ func (ex *exchange) describe(e *Exchange) {
 	*e = Exchange{
 		Method: ex.req.Method, Target: ex.req.Target, Authority: ex.req.Authority,
 		RequestID: fieldValue(ex.req.Fields, "x-request-id"), TraceParent: fieldValue(ex.req.Fields, "traceparent"),
-		Began: ex.route.start.Add(ex.began), Repeats: max(0, ex.attempts-1), IsBulk: ex.isBulk,
+		Route: ex.route.name, Began: ex.route.start.Add(ex.began), Repeats: max(0, ex.attempts-1), IsBulk: ex.isBulk,
 	}
 	if a, ok := ex.sink.(addressed); ok {
 		e.Client = a.address()

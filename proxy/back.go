@@ -67,15 +67,28 @@ func newRouteTo(cfg *Config, onHealth func(uint32)) (*route, error) {
 	r := newRoute(cfg)
 	r.onHealth = onHealth
 	r.onExchange, r.marker = cfg.OnExchange, newMarker(cfg)
-	if cfg.Handler != nil {
-		h := newHandlerOut(r, cfg)
-		r.set.Store(&destSet{dests: []destination{h}, only: h})
-	} else if err := r.setDests(cfg.To); err != nil {
+	err := r.addDestinations(cfg)
+	if err == nil && len(cfg.Routes) > 0 {
+		err = r.setRoutes(cfg.Routes)
+	}
+	if err != nil {
 		r.close()
 		return nil, err
 	}
 	r.run()
 	return r, nil
+}
+
+func (r *route) addDestinations(cfg *Config) error {
+	if cfg.Handler != nil {
+		h := newHandlerOut(r, cfg)
+		r.set.Store(&destSet{dests: []destination{h}, only: h})
+		return nil
+	}
+	if len(cfg.To) > 0 {
+		return r.setDests(cfg.To)
+	}
+	return nil
 }
 
 // Serve accepts the hop's connections on ln until Shutdown or Close, and then

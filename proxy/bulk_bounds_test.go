@@ -77,7 +77,7 @@ func bulkPair(t testing.TB, sends, takes *compress.Memory, memory int) (*bulkWri
 	t.Helper()
 	near, far := streamPair(t)
 	cfg := Config{Limits: Limits{WriteTimeout: time.Minute, BodyMemory: memory}, Hop: Hop{Memory: sends}}
-	rt := &route{cfg: &cfg.Limits, memory: budget{limit: int64(memory)}}
+	rt := &route{cfg: &cfg.Limits, memory: &budget{limit: int64(memory)}}
 	r := newBulkReader(&Hop{Memory: takes}, rt)
 	w := newBulkWriter(near, &cfg, bulkTerms(rt, lightCodecs), r.own)
 	r.begin(far, bulkTerms(rt, lightCodecs))
@@ -220,7 +220,7 @@ func TestStreamedHeadOverTheLimitIsRefused(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			rt := &route{memory: budget{limit: 1 << 30}}
+			rt := &route{memory: &budget{limit: 1 << 30}}
 			r := newBulkReader(&Hop{Memory: compress.NewMemory(0)}, rt)
 			defer r.release()
 			r.begin(s, theirs)

@@ -565,7 +565,7 @@ func (b *bodyScript) accept(s *pool.Stream) {
 		ss := &scriptStream{b: b, s: s, enc: wire.NewEncoder(wire.DictLimits{}), recc: make(chan string, 100)}
 		h := Hop{Memory: compress.NewMemory(1 << 26)}
 		theirs, _ := parseTerms(s.Header())
-		ss.u.init(&h, &route{memory: budget{limit: 1 << 30}}, ownTerms(), theirs, ss.onRecord)
+		ss.u.init(&h, &route{memory: &budget{limit: 1 << 30}}, ownTerms(), theirs, ss.onRecord)
 		s.SetReceiver(ss)
 		own := ownTerms()
 		s.Respond(200, append(own.fields(), pool.Field{Name: "h2tp-session", Value: "session"})...)

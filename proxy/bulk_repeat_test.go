@@ -18,7 +18,7 @@ import (
 // takeBulk accepts a bulk stream and reads its request.
 func takeBulk(t testing.TB, s *pool.Stream) *bulkReader {
 	t.Helper()
-	r := newBulkReader(&Hop{Memory: compress.NewMemory(0)}, &route{memory: budget{limit: 1 << 30}})
+	r := newBulkReader(&Hop{Memory: compress.NewMemory(0)}, &route{memory: &budget{limit: 1 << 30}})
 	t.Cleanup(r.release)
 	s.Respond(200, r.own.fields()...)
 	theirs, err := parseTerms(s.Header())

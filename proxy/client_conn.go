@@ -150,7 +150,7 @@ func (c *clientConn) Acquire() []byte {
 // Release implements rawconn.Buffers: the read found nothing.
 func (c *clientConn) Release() {
 	if len(c.next.b) == 0 {
-		c.next.put(&c.f.route.memory)
+		c.next.put(c.f.route.memory)
 		c.next = nil
 	}
 }
@@ -380,7 +380,7 @@ var protocols = [2]string{"1.0 ", "1.1 "}
 // serveLoop when it can read no more requests.
 func (c *clientConn) end(err error) {
 	if c.next != nil {
-		defer func() { c.next.put(&c.f.route.memory) }()
+		defer func() { c.next.put(c.f.route.memory) }()
 	}
 	he, isBad := errors.AsType[*http1.Error](err)
 	if isBad || c.timed.Load() {
@@ -416,7 +416,7 @@ func (c *clientConn) over() {
 	c.mu.Lock()
 	c.ex.req = wire.Request{}
 	if c.cur != nil {
-		c.cur.put(&c.f.route.memory)
+		c.cur.put(c.f.route.memory)
 		c.cur = nil
 	}
 	c.mustClose = c.mustClose || c.isClosed || c.f.isDraining.Load()

@@ -215,6 +215,8 @@ type Config struct {
 	// h2tpc://host:port[/prefix] for one in the clear. ;weight=N and ;tier=N may follow:
 	// of the lowest tier with healthy members one is chosen, as Balance says.
 	To []string
+	// Routes lead requests for some hosts and paths elsewhere than To.
+	Routes []Route
 	// UpstreamTLS is asked at each dial for the configuration of connections to
 	// https:// upstreams; the ServerName is set to the upstream's host when empty. If
 	// nil, the system's authorities are asked.
@@ -257,7 +259,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	switch {
-	case len(c.To) == 0 && c.Handler == nil:
+	case len(c.To) == 0 && c.Handler == nil && len(c.Routes) == 0:
 		return c, errors.New("proxy: To is empty")
 	case len(c.To) > 0 && c.Handler != nil:
 		return c, errors.New("proxy: To and Handler are both set")

@@ -155,8 +155,8 @@ func (r *route) endSet() *destSet {
 // tier from to; newcomers start slowly; those not named any more are sent nothing
 // else, have LeaveTimeout to finish what they have, and are closed. It does not wait,
 // and changes nothing when it returns an error. ErrClosed says that Shutdown or Close
-// came before.
-func (f *Front) SetTo(to []string) error { return f.route.setDests(to) }
+// came before. Without Config.To it is the route named DefaultRoute whose destinations they are.
+func (f *Front) SetTo(to []string) error { return f.route.setTo(to) }
 
 // SetTo is [Front.SetTo].
-func (b *Back) SetTo(to []string) error { return b.route.setDests(to) }
+func (b *Back) SetTo(to []string) error { return b.route.setTo(to) }

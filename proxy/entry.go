@@ -103,7 +103,7 @@ func (r *route) refuseMethod(ex *exchange) bool {
 	if m := ex.req.Method; !r.cfg.GetOnly || string(m) == "GET" || string(m) == "HEAD" {
 		return false
 	}
-	r.meter.refuse(405)
+	r.home.meter.refuse(405)
 	resp := notAllowed // the sink may change it
 	ex.sink.respond(ex, &resp)
 	return true

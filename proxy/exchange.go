@@ -222,7 +222,7 @@ func (ex *exchange) failed(f failure) {
 
 // ended counts an exchange that is over, but for whoever is to be told.
 func (ex *exchange) ended(status int, now time.Duration) {
-	m := &ex.route.meter
+	m := ex.route.meter
 	m.ended[methodIndex(ex.req.Method)][resultOf(status)].Add(1)
 	m.took.time(now - ex.began)
 }

@@ -104,15 +104,16 @@ func failureIndex(code wire.Code) int {
 }
 
 // refusalStatuses are those of requests that never became exchanges; the last stands for all others.
-var refusalStatuses = [...]int{400, 405, 408, 413, 414, 417, 421, 431, 501, 503, 505, 508, 500}
+var refusalStatuses = [...]int{400, 404, 405, 408, 413, 414, 417, 421, 431, 501, 503, 505, 508, 500}
 
-// meter counts a route's exchanges.
+// meter counts a route's exchanges. One that takes another's place goes on with its.
 type meter struct {
-	ended    [len(methodNames)][results]atomic.Int64
-	failed   [len(failureCodes)]atomic.Int64
-	cut      atomic.Int64 // bodies of responses
-	took     histogram
-	refusals [len(refusalStatuses)]atomic.Int64
+	exchanges, repeats atomic.Int64
+	ended              [len(methodNames)][results]atomic.Int64
+	failed             [len(failureCodes)]atomic.Int64
+	cut                atomic.Int64 // bodies of responses
+	took               histogram
+	refusals           [len(refusalStatuses)]atomic.Int64
 }
 
 func (m *meter) refuse(status int) {

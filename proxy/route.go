@@ -72,11 +72,13 @@ type route struct {
 
 	set atomic.Pointer[destSet] // changed under mu
 
+	routing // empty but of a front's or back's own
+
 	swept    atomic.Int64 // when the last sweep was over, a time.Duration on the route's clock
-	inflight atomic.Int64
-	memory   budget
+	inflight atomic.Int64 // of those that were chosen among several too
+	memory   *budget
 	stats    stats
-	meter    meter
+	meter    *meter
 
 	donec chan struct{}
 	once  sync.Once
@@ -93,8 +95,9 @@ func newRoute(cfg *Config) *route {
 		cfg: &cfg.Limits, config: cfg, log: cfg.Logger, start: time.Now(), donec: make(chan struct{}),
 		group: balance.NewGroup(cfg.Balance.config()), retries: cfg.retries(), key: cfg.key(), isBold: cfg.RepeatIdempotent,
 		via:    fmt.Appendf(nil, "h2tp-%x", name),
-		memory: budget{limit: int64(cfg.BodyMemory)},
+		memory: &budget{limit: int64(cfg.BodyMemory)}, meter: new(meter),
 	}
+	r.initRouting(cfg)
 	r.told.Store(1000)
 	r.set.Store(new(destSet))
 	return r
@@ -112,7 +115,7 @@ const noDeadline time.Duration = 1<<63 - 1
 // deliver takes an exchange from an accepting half. ex is complete, and the sink
 // may be called before deliver returns.
 func (r *route) deliver(ex *exchange) {
-	if r.admit(ex) {
+	if r = r.choose(ex); r != nil && r.admit(ex) {
 		r.begin(ex)
 	}
 }
@@ -120,7 +123,7 @@ func (r *route) deliver(ex *exchange) {
 // carry takes an exchange that wants a stream of its own; it returns when the
 // exchange is over. The sink's methods may wait.
 func (r *route) carry(ex *exchange) {
-	if r.admit(ex) {
+	if r = r.choose(ex); r != nil && r.admit(ex) {
 		ex.mayWait = true
 		ex.isBulk = true
 		r.begin(ex)
@@ -158,18 +161,18 @@ func (r *route) admit(ex *exchange) bool {
 	if r.marker != nil {
 		r.marker.mark(&ex.req)
 	}
-	if r.refuseMethod(ex) {
-		return false
-	}
-	if n := r.inflight.Add(1); r.cfg.MaxExchanges > 0 && n > int64(r.cfg.MaxExchanges) {
+	if n := r.home.inflight.Add(1); r.refuseMethod(ex) {
 		r.left()
-		r.stats.overloads.Add(1)
+		return false
+	} else if r.cfg.MaxExchanges > 0 && n > int64(r.cfg.MaxExchanges) {
+		r.left()
+		r.home.stats.overloads.Add(1)
 		f := failure{code: wire.CodeOverload, isNotStarted: true, err: ErrOverloaded}
 		ex.failed(f)
 		ex.sink.fail(ex, f)
 		return false
 	}
-	r.stats.exchanges.Add(1)
+	r.meter.exchanges.Add(1)
 	return true
 }
 
@@ -184,7 +187,12 @@ func (r *route) send(ex *exchange, d destination) {
 }
 
 // left notes that an exchange is no longer in flight.
-func (r *route) left() { r.inflight.Add(-1) }
+func (r *route) left() {
+	r.inflight.Add(-1)
+	if r.home != r {
+		r.home.inflight.Add(-1)
+	}
+}
 
 // maxAttempts bounds the deliveries of one exchange, however often peers say
 // that they did not start it.
@@ -227,7 +235,7 @@ func (r *route) repeat(ex *exchange, f failure) bool {
 		ex.letGo()
 		return false
 	}
-	r.stats.repeats.Add(1)
+	r.meter.repeats.Add(1)
 	ex.delivered = r.now()
 	if ex.src != nil {
 		ex.src.restart()
@@ -265,7 +273,7 @@ func (r *route) sweepLoop() {
 		now := r.now()
 		r.group.Sweep(now)
 		r.tellHealth()
-		r.retries.Tick(now, r.stats.exchanges.Load())
+		r.retries.Tick(now, r.meter.exchanges.Load()-r.base)
 		set := r.set.Load()
 		for _, d := range set.dests {
 			d.sweep(now)
@@ -282,7 +290,7 @@ func (r *route) tellHealth() {
 	if r.config.Handler != nil || r.onHealth == nil {
 		return
 	}
-	share := uint32(math.Ceil(1000 * r.group.Healthy()))
+	share := uint32(math.Ceil(1000 * r.healthy()))
 	if r.told.Swap(share) != share {
 		r.onHealth(share)
 	}
@@ -291,6 +299,9 @@ func (r *route) tellHealth() {
 // shutdown lets exchanges finish until ctx ends, then closes.
 func (r *route) shutdown(ctx context.Context) {
 	var wg sync.WaitGroup
+	for _, sub := range r.all() {
+		wg.Go(func() { sub.shutdown(ctx) })
+	}
 	set := r.endSet()
 	for _, d := range set.dests {
 		wg.Go(func() { d.shutdown(ctx) })
@@ -307,6 +318,9 @@ func (r *route) shutdown(ctx context.Context) {
 
 func (r *route) close() {
 	r.once.Do(func() { close(r.donec) })
+	for _, sub := range r.stopRouting() {
+		sub.close()
+	}
 	set := r.endSet()
 	for _, l := range set.leaving {
 		l.cancel()

@@ -73,7 +73,7 @@ func (e *simEnd) stop(drains bool) {
 	}
 	e.w.mu.Lock()
 	defer e.w.mu.Unlock()
-	e.w.counts.Repeats += int(e.route().stats.repeats.Load())
+	e.w.counts.Repeats += int(e.route().meter.repeats.Load())
 }
 
 func (e *simEnd) route() *route {
@@ -105,7 +105,7 @@ func (e *simEnd) check() {
 			e.w.t.Errorf("%s: %s has %d exchanges to balance; want 0", e.addr, m.Name(), n)
 		}
 	}
-	if began, over := r.stats.exchanges.Load()+r.stats.overloads.Load(), e.over.Load(); began != over {
+	if began, over := r.meter.exchanges.Load()+r.stats.overloads.Load(), e.over.Load(); began != over {
 		e.w.t.Errorf("%s: %d exchanges began, %d ended", e.addr, began, over)
 	}
 }

@@ -9,11 +9,11 @@ import (
 )
 
 type stats struct {
-	badHandshakes                 atomic.Int64
-	exchanges, repeats, overloads atomic.Int64
-	conns, refused, denied        atomic.Int64
-	badTokens                     atomic.Int64
-	clientIn, clientOut           atomic.Int64
+	badHandshakes          atomic.Int64
+	overloads              atomic.Int64
+	conns, refused, denied atomic.Int64
+	badTokens              atomic.Int64
+	clientIn, clientOut    atomic.Int64
 }
 
 // Stats are counts of a [Front] or [Back] since it was made, and what is the case now.
@@ -59,10 +59,21 @@ type Stats struct {
 	IsDraining bool
 	// Hop is a back's with its fronts, all together; nil of a front.
 	Hop *HopStats
-	// Destinations are in the order of Config.To, or of SetTo's last; or it is the Handler.
+	// Routes are those there are now, that to Config.To first; what is said above of exchanges is of all together, and of those that
+	// are not there any more.
+	Routes []RouteStats
+	// Destinations are those of all Routes, in the order of their To; or it is the Handler.
 	Destinations []DestinationStats
-	// Leaving are destinations that SetTo left out and that have not finished.
+	// Leaving are destinations that SetTo or SetRoutes left out and that have not finished.
 	Leaving int
+}
+
+// RouteStats are of one route; its fields are as those of [Stats].
+type RouteStats struct {
+	Name                         string
+	Exchanges, Repeats, InFlight int64
+	Ended, Failures              []Count
+	Took                         Histogram
 }
 
 // Count is how often something happened.
@@ -82,6 +93,8 @@ type Histogram struct {
 
 // DestinationStats are of one destination.
 type DestinationStats struct {
+	// Route is the name of the route whose it is.
+	Route string
 	// URL is as in Config.To, or "handler". Kind is "peer", "upstream" or "handler".
 	URL, Kind string
 	// IsUp is set when a delivery now is likely to work; else Why says why it is not.
@@ -240,17 +253,23 @@ func (h *handlerOut) stats(time.Duration) DestinationStats {
 
 func (r *route) snapshot() Stats {
 	st := Stats{
-		Exchanges: r.stats.exchanges.Load(), Repeats: r.stats.repeats.Load(), Overloads: r.stats.overloads.Load(),
-		SinceSweep: r.now() - time.Duration(r.swept.Load()), InFlight: r.inflight.Load(), Accepted: r.stats.conns.Load(), Refused: r.stats.refused.Load(), Denied: r.stats.denied.Load(),
+		Overloads: r.stats.overloads.Load(), InFlight: r.inflight.Load(),
+		Accepted: r.stats.conns.Load(), Refused: r.stats.refused.Load(), Denied: r.stats.denied.Load(),
 		BadTokens: r.stats.badTokens.Load(), BadHandshakes: r.stats.badHandshakes.Load(), ClientIn: r.stats.clientIn.Load(), ClientOut: r.stats.clientOut.Load(),
-		Held: r.memory.used.Load(), OverMemory: r.memory.hits.Load(), OverRepeats: r.retries.Refused(), Took: r.meter.took.seconds(), Failures: failureCounts(&r.meter.failed),
+		Held: r.memory.used.Load(), OverMemory: r.memory.hits.Load(),
 	}
-	st.Failures = append(st.Failures, Count{What: "cut", N: r.meter.cut.Load()})
-	for m := range r.meter.ended {
-		for i := range r.meter.ended[m] {
-			st.Ended = append(st.Ended, Count{Method: methodNames[m], What: resultNames[i], N: r.meter.ended[m][i].Load()})
+	now := r.now()
+	for _, of := range r.current() {
+		st.Routes = append(st.Routes, of.routeStats())
+		for _, d := range of.dests() {
+			ds := d.stats(now)
+			ds.Route = of.name
+			st.Destinations = append(st.Destinations, ds)
 		}
 	}
+	r.countHops(&st, now)
+	sum := r.total()
+	st.Exchanges, st.Repeats, st.Ended, st.Failures, st.Took = sum.exchanges.Load(), sum.repeats.Load(), sum.endedCounts(), sum.failedCounts(), sum.took.seconds()
 	for i, status := range refusalStatuses {
 		what := "other"
 		if i < len(refusalStatuses)-1 {
@@ -258,23 +277,77 @@ func (r *route) snapshot() Stats {
 		}
 		st.Refusals = append(st.Refusals, Count{What: what, N: r.meter.refusals[i].Load()})
 	}
-	now := r.now()
+	return st
+}
+
+// addHops adds the bytes of a route's hops, the destinations that leave it, and the repeats it had no budget for.
+func (st *Stats) addHops(r *route, now time.Duration) {
 	set := r.set.Load()
-	st.HopIn, st.HopOut, st.Leaving = set.hopIn, set.hopOut, len(set.leaving)
+	st.SinceSweep = max(st.SinceSweep, now-time.Duration(r.swept.Load()))
+	st.OverRepeats += r.retries.Refused()
+	st.HopIn += set.hopIn
+	st.HopOut += set.hopOut
+	st.Leaving += len(set.leaving)
+	count := func(d destination) {
+		if ds := d.stats(now); ds.Hop != nil {
+			st.HopIn += ds.Hop.BytesIn
+			st.HopOut += ds.Hop.BytesOut
+		}
+	}
 	for _, d := range set.dests {
-		st.Destinations = append(st.Destinations, d.stats(now))
-		st.addHop(&st.Destinations[len(st.Destinations)-1])
+		count(d)
 	}
 	for _, l := range set.leaving {
-		ds := l.stats(now)
-		st.addHop(&ds)
+		count(l)
+	}
+	if r.isRetired.Load() {
+		st.Leaving += len(set.dests)
+	}
+}
+
+func (r *route) routeStats() RouteStats {
+	m := r.meter
+	st := RouteStats{
+		Name: r.name, Exchanges: m.exchanges.Load(), Repeats: m.repeats.Load(), InFlight: r.inflight.Load(),
+		Ended: m.endedCounts(), Failures: m.failedCounts(), Took: m.took.seconds(),
+	}
+	if r.home == r { // which has counted the others' too
+		for _, sub := range r.all() {
+			st.InFlight -= sub.inflight.Load()
+		}
+		st.InFlight = max(0, st.InFlight)
 	}
 	return st
 }
 
-func (st *Stats) addHop(ds *DestinationStats) {
-	if ds.Hop != nil {
-		st.HopIn += ds.Hop.BytesIn
-		st.HopOut += ds.Hop.BytesOut
+func (m *meter) endedCounts() (list []Count) {
+	for i := range m.ended {
+		for k := range m.ended[i] {
+			list = append(list, Count{Method: methodNames[i], What: resultNames[k], N: m.ended[i][k].Load()})
+		}
 	}
+	return list
+}
+
+func (m *meter) failedCounts() []Count {
+	return append(failureCounts(&m.failed), Count{What: "cut", N: m.cut.Load()})
+}
+
+// addTo adds what m has counted of exchanges.
+func (m *meter) addTo(sum *meter) {
+	sum.exchanges.Add(m.exchanges.Load())
+	sum.repeats.Add(m.repeats.Load())
+	sum.cut.Add(m.cut.Load())
+	for i := range m.ended {
+		for k := range m.ended[i] {
+			sum.ended[i][k].Add(m.ended[i][k].Load())
+		}
+	}
+	for i := range m.failed {
+		sum.failed[i].Add(m.failed[i].Load())
+	}
+	for i := range m.took.counts {
+		sum.took.counts[i].Add(m.took.counts[i].Load())
+	}
+	sum.took.sum.Add(m.took.sum.Load())
 }

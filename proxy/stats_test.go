@@ -174,7 +174,7 @@ func TestWaitsForAConnectionAreCounted(t *testing.T) {
 
 func TestCountingAllocatesNothing(t *testing.T) {
 	var m hopMeter
-	r := &route{}
+	r := &route{meter: new(meter)}
 	d := &upstream{}
 	ex := &exchange{route: r, last: d, req: wire.Request{Method: []byte("GET")}}
 	if n := testing.AllocsPerRun(100, func() {
@@ -187,7 +187,7 @@ func TestCountingAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkCounting(b *testing.B) {
-	r := &route{}
+	r := &route{meter: new(meter)}
 	d := &upstream{}
 	ex := &exchange{route: r, last: d, req: wire.Request{Method: []byte("GET")}}
 	b.ReportAllocs()

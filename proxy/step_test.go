@@ -37,7 +37,7 @@ func openRaw(t testing.TB, addr string) *rawStream {
 	t.Cleanup(func() { cl.Close() })
 	r := &rawStream{t: t, closed: make(chan error, 1), got: make(chan struct{}, 1000)}
 	h := Hop{Memory: compress.NewMemory(1 << 26)}
-	r.u.init(&h, &route{memory: budget{limit: 1 << 30}}, ownTerms(), ownTerms(), r.onRecord)
+	r.u.init(&h, &route{memory: &budget{limit: 1 << 30}}, ownTerms(), ownTerms(), r.onRecord)
 	s, err := cl.Open(t.Context(), pool.Header{Path: pathBatch, Fields: ownTerms().fields()}, r)
 	if err != nil {
 		t.Fatal(err)

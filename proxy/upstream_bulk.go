@@ -229,7 +229,7 @@ func (c *upstreamBulk) onGone(func()) {}
 func (c *upstreamBulk) respond() {
 	u, ex := c.u, c.ex
 	in := replies.Get().(*reply)
-	defer in.put(&u.route.memory)
+	defer in.put(u.route.memory)
 	for {
 		n, err := c.readHead(in)
 		if err != nil {

@@ -78,7 +78,7 @@ func (c *upstreamConn) Acquire() []byte {
 // Release implements rawconn.Buffers.
 func (c *upstreamConn) Release() {
 	if len(c.in.b) == 0 {
-		c.in.put(&c.u.route.memory)
+		c.in.put(c.u.route.memory)
 		c.in = nil
 	}
 }
@@ -241,7 +241,7 @@ func (c *upstreamConn) readLoop() {
 		}
 		hasBegun := c.in != nil && len(c.in.b) > 0
 		if c.in != nil {
-			c.in.put(&c.u.route.memory)
+			c.in.put(c.u.route.memory)
 			c.in = nil
 		}
 		c.close()
@@ -424,7 +424,7 @@ func (c *upstreamConn) finish(head int) error {
 		ex.finishAt(&resp, now)
 	}
 	c.in = nil
-	in.put(&c.u.route.memory)
+	in.put(c.u.route.memory)
 	if !isReusable {
 		return errDone
 	}
@@ -551,7 +551,7 @@ func (c *upstreamConn) streamBody(resp *wire.Response, head, n int, mode http1.B
 		return errDone
 	}
 	c.in = nil
-	in.put(&c.u.route.memory)
+	in.put(c.u.route.memory)
 	c.idleSince.Store(int64(c.u.route.now()))
 	c.u.release(c)
 	return nil

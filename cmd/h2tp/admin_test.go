@@ -40,13 +40,13 @@ func TestMetricsOfARealPairPassPromtool(t *testing.T) {
 	}
 	pages := map[string][]string{
 		front.adminURL(t): {
-			`h2tp_exchanges_total{end="http",method="GET",status="2xx"} 3`, `h2tp_exchange_duration_seconds_count{end="http"} 3`,
-			`h2tp_destination_up{end="http",destination="` + strings.TrimSuffix(back.url(t, "h2tpc"), "/") + `"} 1`, `direction="out"} 3`,
-			`h2tp_exchanges_in_flight{end="http"} 0`, `h2tp_client_connections_total{end="http"} 3`,
+			`h2tp_exchanges_total{end="http",route="default",method="GET",status="2xx"} 3`, `h2tp_exchange_duration_seconds_count{end="http",route="default"} 3`,
+			`h2tp_destination_up{end="http",route="default",destination="` + strings.TrimSuffix(back.url(t, "h2tpc"), "/") + `"} 1`, `direction="out"} 3`,
+			`h2tp_exchanges_in_flight{end="http",route="default"} 0`, `h2tp_client_connections_total{end="http"} 3`,
 		},
 		back.adminURL(t): {
-			`h2tp_exchanges_total{end="h2tpc/p",method="GET",status="2xx"} 3`, `kind="upstream"} 3`,
-			`h2tp_hop_sessions{end="h2tpc/p",peer="fronts"} 1`,
+			`h2tp_exchanges_total{end="h2tpc/p",route="default",method="GET",status="2xx"} 3`, `kind="upstream"} 3`,
+			`h2tp_hop_sessions{end="h2tpc/p",route="",peer="fronts"} 1`,
 		},
 	}
 	for at, wants := range pages {

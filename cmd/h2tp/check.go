@@ -21,6 +21,14 @@ func check(args []string, stdout io.Writer) error {
 		}
 		fmt.Fprintf(stdout, "%s = %s\n", s.name, v)
 	}
+	for _, r := range o.routes {
+		fmt.Fprintf(stdout, "routes.%s.host = %s\nroutes.%s.path = %s\n", r.name, r.host, r.name, r.path)
+		for _, s := range r.list {
+			if s.isSet() {
+				fmt.Fprintf(stdout, "routes.%s.%s = %s\n", r.name, s.name, s.get())
+			}
+		}
+	}
 	return nil
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"crypto/tls"
 	"errors"
 	"flag"
@@ -46,7 +45,11 @@ type options struct {
 	trace               bool
 	tokenFile           string
 
+	routes []*fileRoute // the file's
+
 	// What the above come to.
+	ways                    []proxy.Route // --to and the routes
+	isOfOne                 bool          // none of them has several destinations
 	listeners, destinations []endpoint
 	redirects               []endpoint
 	httpsAddr               net.Addr // of the first https listener
@@ -255,7 +258,7 @@ func parseOptions(args []string, stderr io.Writer) (*options, []*setting, error)
 		return o, list, err
 	}
 	if o.config != "" {
-		if err := readFile(list, o.config); err != nil {
+		if err := o.readFile(list, o.config); err != nil {
 			return o, list, usageError{err}
 		}
 	}
@@ -271,16 +274,19 @@ func (o *options) validate(list []*setting) error {
 	switch {
 	case len(o.listen) == 0:
 		return about("listen", errors.New("flag --listen is missing"))
-	case len(o.to) == 0:
+	case len(o.to)+len(o.routes) == 0:
 		return about("to", errors.New("flag --to is missing"))
+	}
+	if err := o.completeRoutes(); err != nil {
+		return err
 	}
 	for _, s := range list {
 		if why := o.lacks(s.needs); s.isSet() && why != "" {
 			return about(s.name, fmt.Errorf("flag --%s has no effect: %s", s.name, why))
 		}
 	}
-	if (o.Policy == "hash") != (o.HashBy != "") {
-		return about(cmp.Or(setOf(list, "hash-by"), "policy"), errors.New("flags --policy hash and --hash-by need each other"))
+	if err := o.checkPolicy(list); err != nil {
+		return err
 	}
 	if err := errors.Join(o.checkAdmin(), o.checkAccess(list)); err != nil {
 		return err
@@ -341,7 +347,7 @@ func (o *options) lacks(n need) string {
 	case needsToTLS:
 		ok, why = find(o.destinations, "h2tp", "https"), "no --to URL has scheme https or h2tp"
 	case needsSeveral:
-		ok, why = len(o.destinations) > 1, "there is one --to URL"
+		ok, why = len(o.destinations) > 1 && !o.isOfOne, "there is one --to URL"
 	case needsUpstream:
 		ok, why = find(o.destinations, "http", "https", "unix"), "no --to URL has scheme http, https or unix"
 	}

@@ -52,7 +52,7 @@ func TestEverySettingIsAVariableAndAKey(t *testing.T) {
 		file := new(options).settings()
 		sec, err := parseFile("x", []byte(s.name+": "+v+"\n"))
 		if err == nil {
-			err = sec.apply(file)
+			err = new(options).apply(sec, file)
 		}
 		if err != nil {
 			t.Errorf("%s in a file: %v", s.name, err)

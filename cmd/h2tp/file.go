@@ -19,16 +19,16 @@ const maxFile = 16 << 20
 
 // readFile takes what a file says of the settings that neither a flag nor a variable has set. Its errors
 // are FILE:LINE: KEY: what is wrong.
-func readFile(list []*setting, name string) error {
+func (o *options) readFile(list []*setting, name string) error {
 	b, err := readConfig(name)
 	if err != nil {
 		return err
 	}
-	m, err := parseFile(name, b)
+	s, err := parseFile(name, b)
 	if err != nil {
 		return err
 	}
-	return m.apply(list)
+	return o.apply(s, list)
 }
 
 func readConfig(name string) ([]byte, error) {
@@ -115,10 +115,18 @@ func readSection(file string, n ast.Node) (section, error) {
 	return s, nil
 }
 
-// apply sets the settings of list that are not set yet.
-func (s section) apply(list []*setting) error {
+// apply sets the settings of list that are not set yet, and reads the routes.
+func (o *options) apply(s section, list []*setting) error {
+	var routes []key
 	for _, k := range s.keys {
-		if err := k.apply(s.file, list); err != nil {
+		if k.name == routesKey {
+			routes = append(routes, k)
+		} else if err := k.apply(s.file, list); err != nil {
+			return err
+		}
+	}
+	for _, k := range routes {
+		if err := o.readRoutes(s.file, k); err != nil {
 			return err
 		}
 	}

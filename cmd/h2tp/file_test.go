@@ -2,10 +2,13 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func writeConfig(t *testing.T, text string) string {
@@ -73,6 +76,26 @@ func TestBrokenFiles(t *testing.T) {
 		{"hash by what", ok[:27] + "to: [http://a:1, http://b:1]\npolicy: hash\nhash-by: foo\n", 4, `hash-by: invalid value "foo": want field:NAME, cookie:NAME or target`},
 		{"public admin", ok + "admin: http://10.0.0.1:1\n", 3, "admin: \"http://10.0.0.1:1\" is not a loopback address"},
 		{"token", "to: h2tpc://a:1\nlisten: http://127.0.0.1:1\ntoken-file: /no/such\n", 3, "token-file: /no/such: no such file"},
+		{"routes of another kind", ok + "routes: 1\n", 3, "routes: want a list of routes"},
+		{"routes by name", ok + "routes:\n  a: {to: http://a:1}\n", 3, "routes: want a list of routes"},
+		{"no routes", ok + "routes: []\n", 3, "routes: want a list of routes"},
+		{"route of another kind", ok + "routes:\n  - http://a:1\n", 4, `want "key: value" lines`},
+		{"routes twice", ok + "routes: [{to: http://a:1, path: /a}]\nroutes: [{to: http://a:1}]\n", 4, "already defined"},
+		{"route to nowhere", ok + "routes:\n  - path: /a\n    to: http://a:1\n  - path: /b\n", 6, "routes: to is missing"},
+		{"key of a route", ok + "routes:\n  - path: /a\n    to: http://a:1\n    target: x\n", 6, "target: there is no such key"},
+		{"key of all routes", ok + "routes:\n  - path: /a\n    to: http://a:1\n    max-body: 1KiB\n", 6, "max-body: is not a route's"},
+		{"value of a route", ok + "routes:\n  - path: /a\n    to: http://a:1\n    timeout: 1\n", 6, `timeout: invalid value "1": no unit`},
+		{"destination of a route", ok + "routes:\n  - path: /a\n    to:\n      - http://a:1\n      - foo://a:1\n", 7, `to: "foo://a:1" does not begin with`},
+		{"path of a route", ok + "routes:\n  - path: a\n    to: http://a:1\n", 4, `path: invalid value "a": want a path that begins with a slash`},
+		{"query of a route", ok + "routes:\n  - path: /a?b\n    to: http://a:1\n", 4, "want a path without query"},
+		{"host with a port", ok + "routes:\n  - to: http://a:1\n    host: a:80\n", 5, `host: invalid value "a:80": want a name or an address without port`},
+		{"host with a star", ok + "routes:\n  - to: http://a:1\n    host: a.*.b\n", 5, "host: invalid value"},
+		{"name with a space", ok + "routes:\n  - to: http://a:1\n    path: /a\n    name: a b\n", 6, "name: invalid value"},
+		{"same name", ok + "routes:\n  - {to: http://a:1, path: /a, name: x}\n  - {to: http://a:1, path: /b, name: x}\n", 5, "another has the name x"},
+		{"same place", ok + "routes:\n  - {to: http://a:1, host: A, path: /a}\n  - {to: http://a:1, host: a, path: /a/}\n", 5, "A/a has the same host and path"},
+		{"place of to", ok + "routes:\n  - {to: http://a:1}\n", 4, "has neither host nor path, and neither has to"},
+		{"route's effect", ok + "routes:\n  - path: /a\n    to: http://a:1\n    policy: latency\n", 6, "policy: has no effect: there is one to URL"},
+		{"route's hash", ok + "routes:\n  - path: /a\n    to: [http://a:1, http://b:1]\n    policy: hash\n", 6, "policy: policy hash and hash-by need each other"},
 		{"not UTF-8", ok + "admin: \xff\n", 3, "admin: "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -83,6 +106,51 @@ func TestBrokenFiles(t *testing.T) {
 				t.Errorf("code %d, %s\nwant 2 and %s%s", code, errs, at, tt.want)
 			}
 		})
+	}
+}
+
+func TestRoutesTakeWhatAllHaveUnlessTheySayOtherwise(t *testing.T) {
+	file := writeConfig(t, `
+routes:
+  - host: A.example
+    path: /api
+    to: [http://a:1, http://b:1]
+    policy: latency
+    timeout: 5s
+  - {host: "*.example", to: h2tpc://c:1, name: rest}
+listen: http://127.0.0.1:1
+to: [http://d:1, http://e:1]
+timeout: 10s
+policy: hash
+hash-by: target
+`)
+	code, lines, errs := checkWith(t, "--config", file)
+	if code != 0 {
+		t.Fatal(errs)
+	}
+	for _, want := range []string{
+		"routes.A.example/api.host = A.example", "routes.A.example/api.path = /api", "routes.A.example/api.to = http://a:1,http://b:1",
+		"routes.A.example/api.timeout = 5s", "routes.rest.to = h2tpc://c:1", "timeout = 10s", "conns = 2",
+	} {
+		if !slices.Contains(lines, want) {
+			t.Errorf("no line %q", want)
+		}
+	}
+	t.Setenv("H2TP_CONFIG", file)
+	o, _, err := parseOptions(nil, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(o.ways) != 3 || o.ways[0].Name != "default" {
+		t.Fatalf("got %+v", o.ways)
+	}
+	for i, want := range []struct {
+		timeout        time.Duration
+		policy, hashBy string
+	}{{10 * time.Second, "hash", "target"}, {5 * time.Second, "latency", ""}, {10 * time.Second, "hash", "target"}} {
+		if w := o.ways[i]; w.Limits.Timeout != want.timeout || w.Balance.Policy != want.policy || w.Balance.HashBy != want.hashBy {
+			t.Errorf("%s: got %v, %s by %q; want %+v", w.Name, w.Limits.Timeout, w.Balance.Policy, w.Balance.HashBy, want)
+		}
 	}
 }
 
@@ -99,8 +167,13 @@ func FuzzParseFile(f *testing.F) {
 			}
 			return
 		}
-		if err := s.apply(new(options).settings()); err != nil && !strings.HasPrefix(err.Error(), "x:") {
+		if err := applyNew(s); err != nil && !strings.HasPrefix(err.Error(), "x:") {
 			t.Errorf("%q: %v; want x:LINE", b, err)
 		}
 	})
+}
+
+func applyNew(s section) error {
+	o := new(options)
+	return o.apply(s, o.settings())
 }

@@ -69,7 +69,11 @@ func TestSchemaTakesWhatFilesMayHave(t *testing.T) {
 			}
 		}
 	}
-	for _, text := range []string{"max-boddy: 1KiB\n", "max-body: 1MB\n", "conns: 65\n", "timeout: 10\n", "compress: lz4\n", "get-only: 1\n", "deny: []\n", "listen: {a: b}\n"} {
+	routes := "routes:\n  - {host: a, path: /b, name: c, to: 'http://a:1', timeout: 1s}\n  - {to: ['http://a:1', 'http://b:1'], policy: latency}\n"
+	if err := validateFile(t, []byte(routes)); err != nil {
+		t.Error(err)
+	}
+	for _, text := range []string{"routes: []\n", "routes: [{path: /a}]\n", "routes: [{path: a, to: b}]\n", "routes: [{to: b, max-body: 1KiB}]\n", "max-boddy: 1KiB\n", "max-body: 1MB\n", "conns: 65\n", "timeout: 10\n", "compress: lz4\n", "get-only: 1\n", "deny: []\n", "listen: {a: b}\n"} {
 		if validateFile(t, []byte(text)) == nil {
 			t.Errorf("the schema takes %s", text)
 		}

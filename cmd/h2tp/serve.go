@@ -201,7 +201,7 @@ func flagOf(e endpoint) string {
 }
 
 func (o *options) newEnd(k kind, log *slog.Logger) (end, error) {
-	cfg := proxy.Config{Limits: o.Limits, Hop: o.Hop, Balance: o.Balance, Entry: o.Entry, To: o.to, UpstreamTLS: o.upstreamTLS, Prefix: k.prefix, Logger: log}
+	cfg := proxy.Config{Limits: o.Limits, Hop: o.Hop, Balance: o.Balance, Entry: o.Entry, Routes: o.ways, UpstreamTLS: o.upstreamTLS, Prefix: k.prefix, Logger: log}
 	cfg.RequestID, cfg.TraceContext = o.requestID, traceContexts[o.traceContext]
 	if o.onExchange != nil {
 		cfg.OnExchange = o.onExchange(k.scheme + k.prefix)

@@ -37,6 +37,7 @@ func (c *Config) appendJSON(dst []byte, end string, e *proxy.Exchange) []byte {
 		dst = strconv.AppendInt(dst, v, 10)
 	}
 	text("end", []byte(end))
+	text("route", []byte(e.Route))
 	text("client", e.Client)
 	text("method", e.Method)
 	text("host", e.Authority)

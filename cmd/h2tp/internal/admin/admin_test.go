@@ -23,12 +23,14 @@ func testState() State {
 	took := proxy.Histogram{Bounds: []float64{0.5, 1}, Counts: []int64{2, 1, 1}, Sum: 4.5}
 	batch := proxy.BatchStats{Plain: 100, Coded: 25, Records: took, Sizes: took, Waited: took}
 	hop := &proxy.HopStats{Conns: 1, Streams: 6, In: batch, Out: batch, Sessions: []proxy.SessionStats{{Addr: "192.0.2.1:8443", Codec: "zstd", InFlight: 2, Ready: 4}}}
+	ended := []proxy.Count{{Method: "GET", What: "2xx", N: 3}}
+	dests := []proxy.DestinationStats{{Route: "a.test/b", URL: "h2tp://a\"b\\", Kind: "peer", IsUp: true, Took: took, Queued: took, Hop: hop}}
 	return State{
 		Version: "h2tp v1", Started: time.Unix(1700000000, 0), IsServing: true,
 		Certificates: map[string]time.Time{"b.example": time.Unix(1800000000, 0), "a.example": time.Unix(1800000001, 0)},
 		Ends: []End{{Name: "http", Kind: "front", URLs: []string{"http://127.0.0.1:8080"}, Stats: proxy.Stats{
-			Ended: []proxy.Count{{Method: "GET", What: "2xx", N: 3}}, Took: took,
-			Destinations: []proxy.DestinationStats{{URL: "h2tp://a\"b\\", Kind: "peer", IsUp: true, Took: took, Queued: took, Hop: hop}},
+			Ended: ended, Took: took, Destinations: dests,
+			Routes: []proxy.RouteStats{{Name: "a.test/b", Ended: ended, Took: took}},
 		}}},
 	}
 }
@@ -62,15 +64,15 @@ func TestPageHasTypesCumulativeBucketsAndEscapedLabels(t *testing.T) {
 		t.Fatal(code, page)
 	}
 	for _, want := range []string{
-		"# TYPE h2tp_exchanges_total counter\n" + `h2tp_exchanges_total{end="http",method="GET",status="2xx"} 3` + "\n",
+		"# TYPE h2tp_exchanges_total counter\n" + `h2tp_exchanges_total{end="http",route="a.test/b",method="GET",status="2xx"} 3` + "\n",
 		"# TYPE h2tp_exchange_duration_seconds histogram\n" +
-			`h2tp_exchange_duration_seconds_bucket{end="http",le="0.5"} 2` + "\n" +
-			`h2tp_exchange_duration_seconds_bucket{end="http",le="1"} 3` + "\n" +
-			`h2tp_exchange_duration_seconds_bucket{end="http",le="+Inf"} 4` + "\n" +
-			`h2tp_exchange_duration_seconds_sum{end="http"} 4.5` + "\n" +
-			`h2tp_exchange_duration_seconds_count{end="http"} 4` + "\n",
-		`h2tp_destination_up{end="http",destination="h2tp://a\"b\\"} 1` + "\n",
-		`h2tp_hop_coded_bytes_total{end="http",peer="h2tp://a\"b\\",direction="out"} 25` + "\n",
+			`h2tp_exchange_duration_seconds_bucket{end="http",route="a.test/b",le="0.5"} 2` + "\n" +
+			`h2tp_exchange_duration_seconds_bucket{end="http",route="a.test/b",le="1"} 3` + "\n" +
+			`h2tp_exchange_duration_seconds_bucket{end="http",route="a.test/b",le="+Inf"} 4` + "\n" +
+			`h2tp_exchange_duration_seconds_sum{end="http",route="a.test/b"} 4.5` + "\n" +
+			`h2tp_exchange_duration_seconds_count{end="http",route="a.test/b"} 4` + "\n",
+		`h2tp_destination_up{end="http",route="a.test/b",destination="h2tp://a\"b\\"} 1` + "\n",
+		`h2tp_hop_coded_bytes_total{end="http",route="a.test/b",peer="h2tp://a\"b\\",direction="out"} 25` + "\n",
 		`h2tp_certificate_expiry_timestamp_seconds{name="a.example"} 1.800000001e+09` + "\n" +
 			`h2tp_certificate_expiry_timestamp_seconds{name="b.example"} 1.8e+09` + "\n",
 		`h2tp_build_info{version="h2tp v1"} 1` + "\n",

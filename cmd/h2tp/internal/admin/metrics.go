@@ -24,24 +24,33 @@ func ends(write func(p *page, e *End, st *proxy.Stats)) func(*page, *State) {
 	}
 }
 
-// destinations is ends for each destination.
-func destinations(write func(p *page, end string, d *proxy.DestinationStats)) func(*page, *State) {
+// routes is ends for each route.
+func routes(write func(p *page, st *proxy.RouteStats, end, route string)) func(*page, *State) {
 	return ends(func(p *page, e *End, st *proxy.Stats) {
-		for i := range st.Destinations {
-			write(p, e.Name, &st.Destinations[i])
+		for i := range st.Routes {
+			write(p, &st.Routes[i], e.Name, st.Routes[i].Name)
 		}
 	})
 }
 
-// hops is ends for each hop: a back's with its fronts, and those to peers.
-func hops(write func(p *page, end, peer string, h *proxy.HopStats)) func(*page, *State) {
+// destinations is ends for each destination.
+func destinations(write func(p *page, d *proxy.DestinationStats, end, route string)) func(*page, *State) {
+	return ends(func(p *page, e *End, st *proxy.Stats) {
+		for i := range st.Destinations {
+			write(p, &st.Destinations[i], e.Name, st.Destinations[i].Route)
+		}
+	})
+}
+
+// hops is ends for each hop: a back's with its fronts, which has no route, and those to peers.
+func hops(write func(p *page, h *proxy.HopStats, end, route, peer string)) func(*page, *State) {
 	return ends(func(p *page, e *End, st *proxy.Stats) {
 		if st.Hop != nil {
-			write(p, e.Name, "fronts", st.Hop)
+			write(p, st.Hop, e.Name, "", "fronts")
 		}
 		for _, d := range st.Destinations {
 			if d.Hop != nil {
-				write(p, e.Name, d.URL, d.Hop)
+				write(p, d.Hop, e.Name, d.Route, d.URL)
 			}
 		}
 	})
@@ -49,9 +58,9 @@ func hops(write func(p *page, end, peer string, h *proxy.HopStats)) func(*page, 
 
 // batches is hops for each direction.
 func batches(write func(p *page, b *proxy.BatchStats, labels ...string)) func(*page, *State) {
-	return hops(func(p *page, end, peer string, h *proxy.HopStats) {
-		write(p, &h.In, end, peer, "in")
-		write(p, &h.Out, end, peer, "out")
+	return hops(func(p *page, h *proxy.HopStats, end, route, peer string) {
+		write(p, &h.In, end, route, peer, "in")
+		write(p, &h.Out, end, route, peer, "out")
 	})
 }
 
@@ -62,32 +71,33 @@ func runtimeValue(name string) func(*page, *State) {
 
 var (
 	byEnd         = []string{"end"}
-	byDestination = []string{"end", "destination"}
-	byHop         = []string{"end", "peer"}
-	byDirection   = []string{"end", "peer", "direction"}
+	byRoute       = []string{"end", "route"}
+	byDestination = []string{"end", "route", "destination"}
+	byHop         = []string{"end", "route", "peer"}
+	byDirection   = []string{"end", "route", "peer", "direction"}
 )
 
-// families are all metrics, in the order of the page and of the README's table. The values of labels are bounded: ends
+// families are all metrics, in the order of the page and of the README's table. The values of labels are bounded: ends, routes
 // and destinations are those there are now, methods, statuses and reasons are fixed sets.
 var families = []family{
-	{"h2tp_exchanges_total", "counter", []string{"end", "method", "status"}, "exchanges that are over, by method and class of status; gone: nobody waited any more",
-		ends(func(p *page, e *End, st *proxy.Stats) {
+	{"h2tp_exchanges_total", "counter", []string{"end", "route", "method", "status"}, "exchanges that are over, by method and class of status; gone: nobody waited any more",
+		routes(func(p *page, st *proxy.RouteStats, end, route string) {
 			for _, c := range st.Ended {
-				p.count(c.N, e.Name, c.Method, c.What)
+				p.count(c.N, end, route, c.Method, c.What)
 			}
 		})},
-	{"h2tp_exchange_duration_seconds", "histogram", byEnd, "from the whole request to the last byte of the response handed on",
-		ends(func(p *page, e *End, st *proxy.Stats) { p.histogram(st.Took, e.Name) })},
-	{"h2tp_exchange_failures_total", "counter", []string{"end", "reason"}, "exchanges answered for a destination that gave no response; cut: bodies of responses that ended too soon",
-		ends(func(p *page, e *End, st *proxy.Stats) {
+	{"h2tp_exchange_duration_seconds", "histogram", byRoute, "from the whole request to the last byte of the response handed on",
+		routes(func(p *page, st *proxy.RouteStats, end, route string) { p.histogram(st.Took, end, route) })},
+	{"h2tp_exchange_failures_total", "counter", []string{"end", "route", "reason"}, "exchanges answered for a destination that gave no response; cut: bodies of responses that ended too soon",
+		routes(func(p *page, st *proxy.RouteStats, end, route string) {
 			for _, c := range st.Failures {
-				p.count(c.N, e.Name, c.What)
+				p.count(c.N, end, route, c.What)
 			}
 		})},
-	{"h2tp_exchanges_in_flight", "gauge", byEnd, "exchanges that run, bounded by --max-exchanges",
-		ends(func(p *page, e *End, st *proxy.Stats) { p.count(st.InFlight, e.Name) })},
-	{"h2tp_repeats_total", "counter", byEnd, "attempts after an exchange's first",
-		ends(func(p *page, e *End, st *proxy.Stats) { p.count(st.Repeats, e.Name) })},
+	{"h2tp_exchanges_in_flight", "gauge", byRoute, "exchanges that run, bounded for each end by --max-exchanges",
+		routes(func(p *page, st *proxy.RouteStats, end, route string) { p.count(st.InFlight, end, route) })},
+	{"h2tp_repeats_total", "counter", byRoute, "attempts after an exchange's first",
+		routes(func(p *page, st *proxy.RouteStats, end, route string) { p.count(st.Repeats, end, route) })},
 	{"h2tp_overloads_total", "counter", byEnd, "exchanges over --max-exchanges, answered 503",
 		ends(func(p *page, e *End, st *proxy.Stats) { p.count(st.Overloads, e.Name) })},
 	{"h2tp_limit_hits_total", "counter", []string{"end", "limit"}, "how often there was less than was wanted: of body-memory, for a message; of retry-percent, for a repeat",
@@ -124,52 +134,62 @@ var families = []family{
 		ends(func(p *page, e *End, st *proxy.Stats) { p.flag(st.IsDraining, e.Name) })},
 
 	{"h2tp_destination_up", "gauge", byDestination, "1 when a delivery now is likely to work",
-		destinations(func(p *page, end string, d *proxy.DestinationStats) { p.flag(d.IsUp, end, d.URL) })},
-	{"h2tp_destination_attempts_total", "counter", []string{"end", "destination", "status"}, "attempts that were answered, by class of status; gone: nobody waited any more",
-		destinations(func(p *page, end string, d *proxy.DestinationStats) {
+		destinations(func(p *page, d *proxy.DestinationStats, end, route string) { p.flag(d.IsUp, end, route, d.URL) })},
+	{"h2tp_destination_attempts_total", "counter", []string{"end", "route", "destination", "status"}, "attempts that were answered, by class of status; gone: nobody waited any more",
+		destinations(func(p *page, d *proxy.DestinationStats, end, route string) {
 			for _, c := range d.Ended {
-				p.count(c.N, end, d.URL, c.What)
+				p.count(c.N, end, route, d.URL, c.What)
 			}
 		})},
-	{"h2tp_destination_failures_total", "counter", []string{"end", "destination", "reason"}, "attempts that failed",
-		destinations(func(p *page, end string, d *proxy.DestinationStats) {
+	{"h2tp_destination_failures_total", "counter", []string{"end", "route", "destination", "reason"}, "attempts that failed",
+		destinations(func(p *page, d *proxy.DestinationStats, end, route string) {
 			for _, c := range d.Failures {
-				p.count(c.N, end, d.URL, c.What)
+				p.count(c.N, end, route, d.URL, c.What)
 			}
 		})},
 	{"h2tp_destination_ejections_total", "counter", byDestination, "how often it was left out for its failures, by --eject-after or --eject-percent",
-		destinations(func(p *page, end string, d *proxy.DestinationStats) { p.count(d.Ejections, end, d.URL) })},
-	{"h2tp_destination_duration_seconds", "histogram", []string{"end", "destination", "kind"}, "of attempts, to the whole response, or to the head of a streamed one: of kind upstream the upstream's time, of kind peer the hop's and what is behind it",
-		destinations(func(p *page, end string, d *proxy.DestinationStats) { p.histogram(d.Took, end, d.URL, d.Kind) })},
+		destinations(func(p *page, d *proxy.DestinationStats, end, route string) { p.count(d.Ejections, end, route, d.URL) })},
+	{"h2tp_destination_duration_seconds", "histogram", []string{"end", "route", "destination", "kind"}, "of attempts, to the whole response, or to the head of a streamed one: of kind upstream the upstream's time, of kind peer the hop's and what is behind it",
+		destinations(func(p *page, d *proxy.DestinationStats, end, route string) {
+			p.histogram(d.Took, end, route, d.URL, d.Kind)
+		})},
 	{"h2tp_destination_queue_duration_seconds", "histogram", byDestination, "how long exchanges waited for a connection; only those that had to",
-		destinations(func(p *page, end string, d *proxy.DestinationStats) { p.histogram(d.Queued, end, d.URL) })},
+		destinations(func(p *page, d *proxy.DestinationStats, end, route string) { p.histogram(d.Queued, end, route, d.URL) })},
 	{"h2tp_destination_in_flight", "gauge", byDestination, "exchanges given to it",
-		destinations(func(p *page, end string, d *proxy.DestinationStats) { p.count(int64(d.InFlight), end, d.URL) })},
+		destinations(func(p *page, d *proxy.DestinationStats, end, route string) {
+			p.count(int64(d.InFlight), end, route, d.URL)
+		})},
 	{"h2tp_destination_waiting", "gauge", byDestination, "those of them that wait for a connection",
-		destinations(func(p *page, end string, d *proxy.DestinationStats) { p.count(int64(d.Waiting), end, d.URL) })},
+		destinations(func(p *page, d *proxy.DestinationStats, end, route string) {
+			p.count(int64(d.Waiting), end, route, d.URL)
+		})},
 	{"h2tp_destination_connections", "gauge", byDestination, "connections to it",
-		destinations(func(p *page, end string, d *proxy.DestinationStats) { p.count(int64(d.Conns), end, d.URL) })},
+		destinations(func(p *page, d *proxy.DestinationStats, end, route string) {
+			p.count(int64(d.Conns), end, route, d.URL)
+		})},
 	{"h2tp_destinations_leaving", "gauge", byEnd, "destinations that are none any more, but have not finished what they had",
 		ends(func(p *page, e *End, st *proxy.Stats) { p.count(int64(st.Leaving), e.Name) })},
 
 	{"h2tp_hop_connections", "gauge", byHop, "HTTP/2 connections; of a back those of all its fronts, whose peer is fronts",
-		hops(func(p *page, end, peer string, h *proxy.HopStats) { p.count(int64(h.Conns), end, peer) })},
+		hops(func(p *page, h *proxy.HopStats, end, route, peer string) { p.count(int64(h.Conns), end, route, peer) })},
 	{"h2tp_hop_streams", "gauge", byHop, "HTTP/2 streams",
-		hops(func(p *page, end, peer string, h *proxy.HopStats) { p.count(int64(h.Streams), end, peer) })},
+		hops(func(p *page, h *proxy.HopStats, end, route, peer string) { p.count(int64(h.Streams), end, route, peer) })},
 	{"h2tp_hop_sessions", "gauge", byHop, "batched streams",
-		hops(func(p *page, end, peer string, h *proxy.HopStats) { p.count(int64(len(h.Sessions)), end, peer) })},
+		hops(func(p *page, h *proxy.HopStats, end, route, peer string) {
+			p.count(int64(len(h.Sessions)), end, route, peer)
+		})},
 	{"h2tp_hop_ready_streams", "gauge", byHop, "streams opened in advance that are not taken",
-		hops(func(p *page, end, peer string, h *proxy.HopStats) {
+		hops(func(p *page, h *proxy.HopStats, end, route, peer string) {
 			n := 0
 			for _, s := range h.Sessions {
 				n += s.Ready
 			}
-			p.count(int64(n), end, peer)
+			p.count(int64(n), end, route, peer)
 		})},
 	{"h2tp_hop_received_bytes_total", "counter", byHop, "bytes of HTTP/2 from the peer, without TLS",
-		hops(func(p *page, end, peer string, h *proxy.HopStats) { p.count(h.BytesIn, end, peer) })},
+		hops(func(p *page, h *proxy.HopStats, end, route, peer string) { p.count(h.BytesIn, end, route, peer) })},
 	{"h2tp_hop_sent_bytes_total", "counter", byHop, "bytes of HTTP/2 to the peer, without TLS",
-		hops(func(p *page, end, peer string, h *proxy.HopStats) { p.count(h.BytesOut, end, peer) })},
+		hops(func(p *page, h *proxy.HopStats, end, route, peer string) { p.count(h.BytesOut, end, route, peer) })},
 	{"h2tp_hop_plain_bytes_total", "counter", byDirection, "bytes of records and streamed bodies before the codec",
 		batches(func(p *page, b *proxy.BatchStats, labels ...string) { p.count(b.Plain, labels...) })},
 	{"h2tp_hop_coded_bytes_total", "counter", byDirection, "the same after the codec",
@@ -179,7 +199,7 @@ var families = []family{
 	{"h2tp_batch_size_bytes", "histogram", byDirection, "bytes of a batch before the codec",
 		batches(func(p *page, b *proxy.BatchStats, labels ...string) { p.histogram(b.Sizes, labels...) })},
 	{"h2tp_batch_wait_seconds", "histogram", byHop, "how long the first record of a batch waited until the batch was sent",
-		hops(func(p *page, end, peer string, h *proxy.HopStats) { p.histogram(h.Out.Waited, end, peer) })},
+		hops(func(p *page, h *proxy.HopStats, end, route, peer string) { p.histogram(h.Out.Waited, end, route, peer) })},
 
 	{"h2tp_codec_memory_bytes", "gauge", nil, "what codec contexts take of --codec-memory",
 		func(p *page, st *State) { p.count(st.CodecMemory.Used) }},

@@ -52,6 +52,7 @@ type endStatus struct {
 }
 
 type destinationStatus struct {
+	Route       string           `json:"route"`
 	URL         string           `json:"url"`
 	Kind        string           `json:"kind"`
 	Up          bool             `json:"up"`
@@ -119,7 +120,7 @@ func newEndStatus(e *End) endStatus {
 	}
 	for _, d := range st.Destinations {
 		to.Destinations = append(to.Destinations, destinationStatus{
-			URL: d.URL, Kind: d.Kind, Up: d.IsUp, Why: d.Why, InFlight: d.InFlight, Waiting: d.Waiting, Connections: d.Conns, Hop: newHopStatus(d.Hop),
+			Route: d.Route, URL: d.URL, Kind: d.Kind, Up: d.IsUp, Why: d.Why, InFlight: d.InFlight, Waiting: d.Waiting, Connections: d.Conns, Hop: newHopStatus(d.Hop),
 			Weight: d.Weight, Tier: d.Tier, Ejections: d.Ejections, Results: counts(d.Ended), Failures: counts(d.Failures), Duration: histogramStatus(d.Took),
 		})
 	}

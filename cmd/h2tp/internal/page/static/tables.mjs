@@ -49,6 +49,9 @@ function fill(table, heads, rows) {
   });
 }
 
+// before finds what a destination was, though routes may have come and gone.
+const before = (d, was) => was?.destinations.find((o) => o.route === d.route && o.url === d.url);
+
 // rates compares two statuses of one process: now, and one before it or null.
 export class Rates {
   constructor(now, before) {
@@ -59,7 +62,7 @@ export class Rates {
 
   // each calls f with each end and its destinations, beside what they were.
   ends() {
-    return this.now.ends.map((end, i) => [end, this.before?.ends[i]]);
+    return this.now.ends.map((end) => [end, this.before?.ends.find((o) => o.name === end.name)]);
   }
 
   rate(now, before) {
@@ -75,12 +78,12 @@ function health(d) {
 export function destinations(table, rates) {
   const isMany = rates.now.ends.length > 1;
   const rows = rates.ends().flatMap(([end, was]) => end.destinations.map((d) => {
-    const old = was?.destinations.find((x) => x.url === d.url);
+    const old = before(d, was);
     const ended = (x) => sum(x?.results) + sum(x?.failures);
     const took = old && d.duration.counts.map((n, j) => Math.max(0, n - old.duration.counts[j]));
     const failed = rates.rate(sum(d.failures), sum(old?.failures));
     return { isDown: !d.up, cells: [
-      { text: d.url, more: isMany ? `of ${end.name}` : '' },
+      { text: d.url, more: [isMany && `of ${end.name}`, d.route !== 'default' && d.route].filter(Boolean).join(', ') },
       health(d),
       format.rate(rates.rate(ended(d), ended(old))),
       { text: format.rate(failed), more: sum(d.failures) > 0 ? `${format.count(sum(d.failures))} in all` : '', level: failed > 0 ? 'warn' : '' },
@@ -119,7 +122,7 @@ export function hops(table, rates) {
   ]);
   for (const [end, was] of rates.ends()) {
     add({ text: 'fronts', more: `at ${end.name}` }, end.peers, was?.peers);
-    for (const d of end.destinations) add(d.url, d.hop, was?.destinations.find((x) => x.url === d.url)?.hop);
+    for (const d of end.destinations) add(d.url, d.hop, before(d, was)?.hop);
   }
   fill(table, ['Peer', 'Codec', 'Plain to coded', 'Received', 'Sent', 'Connections', 'Streams'], rows);
   return rows.length > 0;

@@ -16,12 +16,14 @@ import (
 	"time"
 
 	"github.com/h2tp/h2tp/certs"
+	"github.com/h2tp/h2tp/cmd/h2tp/internal/admin"
+	"github.com/h2tp/h2tp/cmd/h2tp/internal/page"
 	"github.com/h2tp/h2tp/proxy"
 )
 
 const demoUsage = `h2tp demo runs an upstream, a back and a front in one process on loopback, the hop over TLS with a
 certificate made on the spot, and prints every second what clients exchanged and what crossed the
-hop for it. Ctrl-C ends it.
+hop for it; a page shows more. Ctrl-C ends it.
 
 Usage: h2tp demo [flags]
 
@@ -55,7 +57,8 @@ type demonstration struct {
 	upstream *http.Server
 	back     *proxy.Back
 	front    *proxy.Front
-	url      string // of the front
+	admin    *admin.Server // of the front
+	url      string        // of the front
 	failed   atomic.Int64
 	wg       sync.WaitGroup // the Serve calls, loadLoop
 }
@@ -132,6 +135,23 @@ func (d *demonstration) start(host string, log *slog.Logger) error {
 	d.wg.Go(func() { d.front.Serve(ln) })
 	d.url = "http://" + ln.Addr().String()
 	fmt.Fprintf(d.out, "upstream  http://%s\nback      %s\nfront     %s\n", upstreamLn.Addr(), hop, d.url)
+	return d.startPage(log)
+}
+
+// startPage shows the front as --admin does.
+func (d *demonstration) startPage(log *slog.Logger) error {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	state := func() admin.State {
+		end := admin.End{Name: "http", Kind: "front", URLs: []string{d.url}, Stats: d.front.Stats()}
+		return admin.State{Version: version(), Started: began, IsServing: true, Ends: []admin.End{end}}
+	}
+	d.admin = admin.New(admin.Config{State: state, Page: page.Handler(), Logger: log})
+	d.wg.Go(func() { d.admin.Serve(ln) })
+	fmt.Fprintf(d.out, "page      http://%s/\n", ln.Addr())
 	return nil
 }
 
@@ -263,6 +283,9 @@ func (d *demonstration) close() {
 	}
 	if d.upstream != nil {
 		d.upstream.Close()
+	}
+	if d.admin != nil {
+		d.admin.Close()
 	}
 	d.wg.Wait()
 }

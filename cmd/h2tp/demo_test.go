@@ -31,6 +31,9 @@ func TestDemoShowsWhatItSays(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &got); err != nil || code != 200 || len(got.Items) != 3 {
 		t.Errorf("%s: %d %s, %v; want 3 items", url, code, body, err)
 	}
+	if code, body := get(t, p.out.await(t, "page      ")); code != 200 || !strings.Contains(body, "<title>h2tp</title>") {
+		t.Errorf("the page: %d %s", code, body)
+	}
 	root := strings.TrimSuffix(url, "/items?n=3")
 	if code, body := get(t, root+"/"); code != 200 || !strings.Contains(body, "/items") {
 		t.Errorf("/: %d %s", code, body)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,14 +46,14 @@ func crowded(began time.Time) admin.State {
 	return st
 }
 
-func TestPageHoldsMoreThanFitsAndNoMarkup(t *testing.T) {
-	b := openTab(t)
+// showState serves the page of states that a function makes up.
+func showState(t *testing.T, state func() admin.State) (url string) {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now().Add(-100 * 24 * time.Hour)
-	s := admin.New(admin.Config{State: func() admin.State { return crowded(began) }, Page: page.Handler(), Logger: slog.New(slog.DiscardHandler)})
+	s := admin.New(admin.Config{State: state, Page: page.Handler(), Logger: slog.New(slog.DiscardHandler)})
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := s.Serve(ln); err != nil {
@@ -63,7 +64,13 @@ func TestPageHoldsMoreThanFitsAndNoMarkup(t *testing.T) {
 		s.Close()
 		wg.Wait()
 	})
-	url := "http://" + ln.Addr().String() + "/"
+	return "http://" + ln.Addr().String() + "/"
+}
+
+func TestPageHoldsMoreThanFitsAndNoMarkup(t *testing.T) {
+	b := openTab(t)
+	began := time.Now().Add(-100 * 24 * time.Hour)
+	url := showState(t, func() admin.State { return crowded(began) })
 	b.be(1280, 800, "light")
 	b.open(url)
 	b.until(textOf("state") + " === 'Degraded' && " + textOf("why") + ".includes('timeout') && " + textOf("errors") + " === '17.9 %'")
@@ -78,6 +85,29 @@ func TestPageHoldsMoreThanFitsAndNoMarkup(t *testing.T) {
 		t.Errorf("%d elements are made of names", n)
 	}
 	b.check(url)
+	if list := b.complaints(""); len(list) > 0 {
+		t.Errorf("the console says %q", list)
+	}
+}
+
+// A process that starts has no ends, and then destinations that were never reached.
+func TestPageOfAProcessThatStarts(t *testing.T) {
+	b := openTab(t)
+	began := time.Now()
+	var isServing atomic.Bool
+	b.be(360, 740, "dark")
+	b.open(showState(t, func() admin.State {
+		st := admin.State{Started: began, IsServing: isServing.Load()}
+		if st.IsServing {
+			d := proxy.DestinationStats{URL: "h2tp://back:8443", Kind: "peer", Hop: new(proxy.HopStats)}
+			st.Ends = []admin.End{{Name: "http", Kind: "front", URLs: []string{"http://[::]:80"}, Stats: proxy.Stats{Destinations: []proxy.DestinationStats{d}}}}
+		}
+		return st
+	}))
+	b.until(textOf("state") + " === 'Starting'")
+	isServing.Store(true)
+	b.until(textOf("state") + " === 'Down' && " + textOf("why") + " === 'h2tp://back:8443 is down: no connection yet'")
+	b.until(textOf("requests") + " === '0/s' && " + textOf("latency") + " === '–' && " + textOf("saving-more") + " === 'no hop'")
 	if list := b.complaints(""); len(list) > 0 {
 		t.Errorf("the console says %q", list)
 	}

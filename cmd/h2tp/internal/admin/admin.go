@@ -24,7 +24,7 @@ import (
 // maxConns bounds the connections; more wait to be accepted.
 const maxConns = 256
 
-// Config says what is told, and who does what is ordered. All but State may be nil.
+// Config says what is told, and who does what is ordered. All funcs but State may be nil: what they do is not to be had then.
 type Config struct {
 	// State is asked for each answer, at most once at a time.
 	State func() State
@@ -98,8 +98,12 @@ func New(cfg Config) *Server {
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.HandleFunc("GET /status", s.status)
-	mux.HandleFunc("POST /drain", s.drain)
-	mux.HandleFunc("POST /reload", s.reload)
+	if cfg.Drain != nil {
+		mux.HandleFunc("POST /drain", s.drain)
+	}
+	if cfg.Reload != nil {
+		mux.HandleFunc("POST /reload", s.reload)
+	}
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)

@@ -75,7 +75,7 @@ function say({ level, word, why }) {
   const keys = [word, ...why.map((w) => w.key)].join();
   if (keys !== spoken) write($('said'), [word, ...why.map((w) => w.text)].join('. '));
   spoken = keys;
-  document.title = `${word} · h2tp`;
+  document.title = `${word} · h2tp ${location.host}`;
 }
 
 function show(status) {

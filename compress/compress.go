@@ -55,16 +55,21 @@ const (
 	Best                 // zstd best, flate 9
 )
 
+var levels = [...]string{Fastest: "fastest", Default: "default", Better: "better", Best: "best"}
+
+// ParseLevel is the inverse of String; it knows the names of levels and no others.
+func ParseLevel(name string) (Level, error) {
+	for l, n := range levels {
+		if n == name {
+			return Level(l), nil
+		}
+	}
+	return 0, fmt.Errorf("compress: unknown level %q", name)
+}
+
 func (l Level) String() string {
-	switch l {
-	case Fastest:
-		return "fastest"
-	case Default:
-		return "default"
-	case Better:
-		return "better"
-	case Best:
-		return "best"
+	if int(l) < len(levels) {
+		return levels[l]
 	}
 	return fmt.Sprintf("level %d", uint8(l))
 }

@@ -15,9 +15,9 @@ import (
 var raceEnabled bool
 
 var (
-	codecs   = []ID{None, Snappy, Flate, Zstd}
-	contexts = []ID{Snappy, Flate, Zstd}
-	levels   = []Level{Fastest, Default, Better, Best}
+	codecs    = []ID{None, Snappy, Flate, Zstd}
+	contexts  = []ID{Snappy, Flate, Zstd}
+	allLevels = []Level{Fastest, Default, Better, Best}
 )
 
 func TestNamesAreThoseOfTheProtocol(t *testing.T) {
@@ -39,6 +39,23 @@ func TestNamesAreThoseOfTheProtocol(t *testing.T) {
 	}
 }
 
+func TestLevelsHaveNames(t *testing.T) {
+	for level, name := range map[Level]string{Fastest: "fastest", Default: "default", Better: "better", Best: "best"} {
+		if got := level.String(); got != name {
+			t.Errorf("got %q; want %q", got, name)
+		}
+		if got, err := ParseLevel(name); got != level || err != nil {
+			t.Errorf("ParseLevel(%q): got %v, %v; want %v", name, got, err, level)
+		}
+	}
+	if got, err := ParseLevel("fast"); err == nil {
+		t.Errorf("got %v; want an error", got)
+	}
+	if got := Level(7).String(); got != "level 7" {
+		t.Errorf("got %q; want level 7", got)
+	}
+}
+
 func TestBlocksComeBack(t *testing.T) {
 	sizes := []int{1, 2, 3, 31, 32, 33, 127, 128, 1000, 4095, 32767, 32768, 32769, 65535, 65536, 65537, 131073, 300000}
 	if raceEnabled {
@@ -52,7 +69,7 @@ func TestBlocksComeBack(t *testing.T) {
 		}
 	}
 	for _, id := range codecs {
-		for _, level := range levels {
+		for _, level := range allLevels {
 			if id <= Snappy && level != Fastest {
 				continue
 			}

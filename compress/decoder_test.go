@@ -69,7 +69,7 @@ func TestBytesLeftOverAreCorrupt(t *testing.T) {
 func TestLostBlockIsNoticed(t *testing.T) {
 	blocks := messages(80, 4<<10)
 	for _, id := range contexts {
-		for _, level := range levels {
+		for _, level := range allLevels {
 			p := newPair(t, id, level, 0)
 			noticed := 0
 			for i := 0; i+2 < len(blocks); i += 2 {
@@ -132,7 +132,7 @@ func TestResetOnOneSideIsNoticed(t *testing.T) {
 		{Flate, false, true}, // a DEFLATE stream has no beginning; new blocks do not refer to the old
 		{Zstd, true, true},
 	} {
-		for _, level := range levels {
+		for _, level := range allLevels {
 			p := newPair(t, c.id, level, 0)
 			p.pass(blocks[0])
 			p.pass(blocks[1])

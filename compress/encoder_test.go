@@ -13,7 +13,7 @@ func TestEncodeAndDecodeDoNotAllocate(t *testing.T) {
 	}
 	blocks := append(messages(64, 2<<10), fillRandom(newRand(6), 5000), fillJSON(newRand(6), 200_000))
 	for _, id := range codecs {
-		for _, level := range levels {
+		for _, level := range allLevels {
 			t.Run(fmt.Sprintf("codec=%v/level=%v", id, level), func(t *testing.T) {
 				p := newPair(t, id, level, 0)
 				p.coded, p.plain = make([]byte, 0, 256<<10), make([]byte, 0, 256<<10)
@@ -92,7 +92,7 @@ func TestClosedEndsSayClosed(t *testing.T) {
 func TestResetOnBothSidesStartsAnew(t *testing.T) {
 	blocks := messages(40, 2<<10)
 	for _, id := range codecs {
-		for _, level := range levels {
+		for _, level := range allLevels {
 			p := newPair(t, id, level, 0)
 			first := p.encode(blocks[0])
 			for i, b := range blocks {

@@ -12,7 +12,7 @@ import (
 // just there leave their mark to the next one.
 func TestFlateBlockEndsWhereTheWindowIsFull(t *testing.T) {
 	r := newRand(9)
-	for _, level := range levels {
+	for _, level := range allLevels {
 		for _, fill := range fills {
 			p := newPair(t, Flate, level, 0)
 			for _, size := range []int{flateWindow, flateWindow, 1000, flateWindow - 1000, 1, flateWindow - 1, 3 * flateWindow, 5} {

@@ -279,7 +279,7 @@ func (s *sender) encoder() *compress.Encoder {
 		s.isAnew = true
 	}
 	if s.enc == nil {
-		enc, err := s.hop.Memory.NewEncoder(s.codec, compress.EncoderOptions{Window: s.window})
+		enc, err := s.hop.newEncoder(s.codec, s.window)
 		if err != nil {
 			return nil
 		}

@@ -85,7 +85,7 @@ func (w *bulkWriter) encode(b *wire.Batch) (err error) {
 // beginLocked begins a context, if there is memory for one: else the batch goes as
 // it is, and the next may have more luck.
 func (w *bulkWriter) beginLocked() {
-	w.cenc, _ = w.hop.Memory.NewEncoder(w.codec, compress.EncoderOptions{Window: min(wire.DefaultWindow, w.peer.Window)})
+	w.cenc, _ = w.hop.newEncoder(w.codec, min(wire.DefaultWindow, w.peer.Window))
 	w.isNew = true
 	switch {
 	case w.cenc == nil:

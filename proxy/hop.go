@@ -46,6 +46,16 @@ func (t terms) fields() []pool.Field {
 	}
 }
 
+// newEncoder makes an encoder of the level wanted, or of the least when there is no
+// memory for that.
+func (h *Hop) newEncoder(codec compress.ID, window int) (*compress.Encoder, error) {
+	e, err := h.Memory.NewEncoder(codec, compress.EncoderOptions{Level: h.CompressLevel, Window: window})
+	if err != nil && h.CompressLevel > compress.Fastest {
+		e, err = h.Memory.NewEncoder(codec, compress.EncoderOptions{Window: window})
+	}
+	return e, err
+}
+
 // ownTerms is what a front announces.
 func ownTerms() terms { return terms{codecs: allCodecs, limits: wire.DefaultAnnounced()} }
 

@@ -86,3 +86,12 @@ func (c *simConn) breakLocked() {
 		to.notBefore = time.Now().Add(time.Duration(p.random.IntN(3000)) * time.Millisecond)
 	}
 }
+
+// lose makes what is written in either direction disappear from now on.
+func (p *simPair) lose() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.ends {
+		c.in.isLost = true
+	}
+}

@@ -107,15 +107,21 @@ func isSilent(err error) bool {
 	return err == errCheckLate || ok && ne.Timeout()
 }
 
-// giveUp takes away from an upstream that is silent what may be asked elsewhere. The rest
-// keeps waiting: it may only be stopped for a while.
+// giveUp closes the idle connections to an upstream that is silent, since whatever is in the
+// way may have lost them for good, and takes away what may be asked elsewhere. The rest keeps
+// waiting: it may only be stopped for a while.
 func (u *upstream) giveUp(err error) {
+	u.mu.Lock()
+	idle := u.free
+	u.free = nil
+	conns := slices.Collect(maps.Keys(u.conns))
+	u.mu.Unlock()
+	for _, c := range idle {
+		c.close()
+	}
 	if u.route.set.Load().only != nil {
 		return
 	}
-	u.mu.Lock()
-	conns := slices.Collect(maps.Keys(u.conns))
-	u.mu.Unlock()
 	for _, c := range conns {
 		if ex := c.takeSafe(); ex != nil {
 			c.close()

@@ -173,3 +173,37 @@ func TestAGetLeavesAnUpstreamThatIsSilent(t *testing.T) {
 		}
 	})
 }
+
+// What is in the way of an upstream for a while may forget its connections.
+func TestNoConnectionOutlivesSilence(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		n := newSimNet(1, 0, 0)
+		w := &simWorld{t: t, net: n, runs: make(map[int]int)}
+		u := &simUpstream{w: w, addr: "up:80"}
+		u.start()
+		defer u.stop(false)
+		f, err := NewFront(Config{
+			To: []string{"http://up:80"}, Dial: n.dial,
+			Limits:  Limits{ConnectTimeout: 300 * time.Millisecond},
+			Balance: Balance{CheckPath: "/check", CheckPeriod: 500 * time.Millisecond, CheckTimeout: 500 * time.Millisecond},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		post := func(id int) {
+			if _, err := ask(f, "POST", "http://x"+simExchange{id: id, script: simAnswer, sent: 9, want: 9}.path(), string(bodyOf(id, 9))); err != nil {
+				t.Errorf("POST %d: %v", id, err)
+			}
+		}
+		post(1)
+		for _, p := range n.list("up:80") {
+			p.lose()
+		}
+		n.set("up:80", frozen)
+		time.Sleep(4 * time.Second) // three checks
+		n.set("up:80", reachable)
+		time.Sleep(2 * time.Second)
+		post(2)
+	})
+}

@@ -171,7 +171,11 @@ func (k *hashKey) of(req *wire.Request) uint64 {
 // CheckTo checks one of Config.To.
 func CheckTo(to string) error {
 	d, err := balance.ParseDestination(to)
-	if err == nil {
+	switch {
+	case err != nil:
+	case d.Every > 0:
+		_, err = newLookup(nil, d)
+	default:
 		_, err = parseEndpoint(d.URL)
 	}
 	return err

@@ -219,8 +219,13 @@ type Config struct {
 	// To names the destinations: http://host:port, https://host:port or
 	// unix:///path for an upstream, h2tp://host:port[/prefix] for a peer over TLS,
 	// h2tpc://host:port[/prefix] for one in the clear. ;weight=N and ;tier=N may follow:
-	// of the lowest tier with healthy members one is chosen, as Balance says.
+	// of the lowest tier with healthy members one is chosen, as Balance says. With ;resolve=D
+	// the host is looked up each D, and each of its addresses is a destination; ;srv=D does
+	// so with SRV records, whose priorities are tiers. NewFront and NewBack wait for the
+	// first answers, 5 s at most. An answer without addresses, or none, leaves what is.
 	To []string
+	// Resolver is asked for those; nil is Go's own.
+	Resolver *net.Resolver
 	// Routes lead requests for some hosts and paths elsewhere than To.
 	Routes []Route
 	// UpstreamTLS is asked at each dial for the configuration of connections to

@@ -35,23 +35,82 @@ type leaver struct {
 // dests are the destinations of now, in the order they were named.
 func (r *route) dests() []destination { return r.set.Load().dests }
 
-// setDests makes to the destinations. Those of the same URL stay what they are, but
-// for weight and tier; newcomers start slowly; those that are not named any more are
-// given nothing else, have LeaveTimeout for what they have, and are closed. It
-// changes nothing when it returns an error, and does not wait.
+// setDests makes to the destinations: what it names, and what the names in it that are
+// to be looked up come to. It waits for the first answers to those that are new, and
+// changes nothing when it returns an error.
 func (r *route) setDests(to []string) error {
+	r.setting.Lock()
+	defer r.setting.Unlock()
+	named, err := r.parseTo(to)
+	if err != nil {
+		return err
+	}
+	next, fresh, err := r.lookupsOf(named)
+	if err != nil {
+		return err
+	}
+	first := askAll(fresh)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	old := r.set.Load()
-	switch {
-	case r.isEnding:
+	if r.isEnding {
 		return ErrClosed
+	}
+	for i, l := range fresh {
+		l.noteLocked(first[i].found, first[i].err)
+	}
+	list := expandLocked(named, next)
+	if len(list) == 0 && r.named != nil { // there is more to lose than at the start
+		return fmt.Errorf("proxy: destination %q: %w", named[0].URL, next[lookupKey(&named[0])].err)
+	}
+	if err := r.applyLocked(list); err != nil {
+		return err
+	}
+	for key, l := range r.lookups {
+		if next[key] != l {
+			l.cancel()
+		}
+	}
+	r.named, r.lookups = named, next
+	for _, l := range fresh {
+		ctx, cancel := context.WithCancel(context.Background())
+		l.cancel = cancel
+		r.wg.Go(func() { l.loop(ctx) })
+	}
+	return nil
+}
+
+// parseTo checks what is named.
+func (r *route) parseTo(to []string) (named []balance.Destination, err error) {
+	switch {
 	case r.config.Handler != nil:
-		return errors.New("proxy: a Handler has no other destinations")
+		return nil, errors.New("proxy: a Handler has no other destinations")
 	case len(to) == 0:
-		return errors.New("proxy: To is empty")
-	case len(to) > maxDests:
-		return fmt.Errorf("proxy: To names %d destinations; want %d at most", len(to), maxDests)
+		return nil, errors.New("proxy: To is empty")
+	}
+	for _, s := range to {
+		d, err := balance.ParseDestination(s)
+		if err != nil {
+			return nil, fmt.Errorf("destination %w", err)
+		}
+		end, err := endpointOf(&d)
+		switch {
+		case err != nil:
+			return nil, err
+		case end.isHop && end.isTLS && r.config.TLS == nil:
+			return nil, fmt.Errorf("proxy: To %q needs TLS", d.URL)
+		}
+		named = append(named, d)
+	}
+	return named, nil
+}
+
+// applyLocked makes list the destinations. Those of the same name stay what they are, but
+// for weight and tier; newcomers start slowly; those that are not there any more are
+// given nothing else, have LeaveTimeout for what they have, and are closed.
+func (r *route) applyLocked(list []balance.Destination) error {
+	old := r.set.Load()
+	if len(list) > maxDests {
+		return fmt.Errorf("proxy: there are %d destinations; want %d at most", len(list), maxDests)
 	}
 	left := make(map[string][]destination, len(old.dests))
 	for _, d := range old.dests {
@@ -60,27 +119,23 @@ func (r *route) setDests(to []string) error {
 	next := &destSet{leaving: slices.Clone(old.leaving), hopIn: old.hopIn, hopOut: old.hopOut}
 	var entries []balance.Entry
 	var fresh []destination
-	for _, s := range to {
-		named, err := balance.ParseDestination(s)
-		if err != nil {
-			err = fmt.Errorf("destination %w", err)
-		}
+	for i := range list {
 		var d destination
-		if same := left[named.URL]; err == nil && len(same) > 0 {
-			d, left[named.URL] = same[0], same[1:]
-		} else if err == nil {
-			if d, err = r.newDestination(named.URL); err == nil {
-				fresh = append(fresh, d)
+		name := list[i].Name()
+		if same := left[name]; len(same) > 0 {
+			d, left[name] = same[0], same[1:]
+		} else {
+			var err error
+			if d, err = r.newDestination(&list[i]); err != nil {
+				for _, d := range fresh {
+					d.close()
+				}
+				return err
 			}
-		}
-		if err != nil {
-			for _, d := range fresh {
-				d.close()
-			}
-			return err
+			fresh = append(fresh, d)
 		}
 		next.dests = append(next.dests, d)
-		entries = append(entries, balance.Entry{Member: d.inGroup(), Weight: named.Weight, Tier: named.Tier})
+		entries = append(entries, balance.Entry{Member: d.inGroup(), Weight: list[i].Weight, Tier: list[i].Tier})
 	}
 	if len(next.dests) == 1 {
 		next.only = next.dests[0]
@@ -106,21 +161,21 @@ func (r *route) setDests(to []string) error {
 }
 
 // newDestination makes a destination, and the member of the group that it is.
-func (r *route) newDestination(url string) (destination, error) {
-	end, err := parseEndpoint(url)
+func (r *route) newDestination(to *balance.Destination) (destination, error) {
+	end, err := endpointOf(to)
 	if err != nil {
 		return nil, err
 	}
 	if !end.isHop {
 		u := newUpstream(r, r.config, end)
-		u.member = r.group.NewMember(url, u, true)
+		u.member = r.group.NewMember(end.url, u, true)
 		return u, nil
 	}
 	p, err := newPeer(r, r.config, end)
 	if err != nil {
 		return nil, err
 	}
-	p.member = r.group.NewMember(url, p, false)
+	p.member = r.group.NewMember(end.url, p, false)
 	return p, nil
 }
 
@@ -147,15 +202,19 @@ func (r *route) endSet() *destSet {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.isEnding = true
+	for _, l := range r.lookups {
+		l.cancel()
+	}
 	return r.set.Load()
 }
 
 // SetTo replaces the destinations, named as in Config.To, while exchanges run. Those
 // of the same URL keep their connections, health and counts, and take their weight and
 // tier from to; newcomers start slowly; those not named any more are sent nothing
-// else, have LeaveTimeout to finish what they have, and are closed. It does not wait,
-// and changes nothing when it returns an error. ErrClosed says that Shutdown or Close
-// came before. Without Config.To it is the route named DefaultRoute whose destinations they are.
+// else, have LeaveTimeout to finish what they have, and are closed. It waits for the
+// first lookup of names that are new, 5 s at most, and for nothing else. It changes
+// nothing when it returns an error, as when no name has an address. ErrClosed says that
+// Shutdown or Close came before. Without Config.To it is the route named DefaultRoute whose destinations they are.
 func (f *Front) SetTo(to []string) error { return f.route.setTo(to) }
 
 // SetTo is [Front.SetTo].

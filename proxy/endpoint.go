@@ -15,12 +15,14 @@ import (
 
 // endpoint is a destination's URL taken apart.
 type endpoint struct {
-	url     string // as given
+	url     string // as given, and the address where that was looked up
 	isHop   bool   // a peer, else an upstream
 	isTLS   bool
 	network string // tcp or unix
 	host    string // host and port as in the URL: the authority
 	name    string // host, which a certificate must name
+	port    string
+	hasPort bool   // the URL has
 	addr    string // host and port, or path, to dial
 	prefix  string // path of a peer's URL, without a trailing slash
 }
@@ -56,10 +58,10 @@ func parseEndpoint(s string) (endpoint, error) {
 	case !e.isHop && u.Path != "" && u.Path != "/":
 		return e, fmt.Errorf("destination %q: an upstream takes no path", s)
 	}
-	if u.Port() != "" {
-		port = u.Port()
+	if e.port = port; u.Port() != "" {
+		e.port, e.hasPort = u.Port(), true
 	}
-	e.host, e.name, e.addr = u.Host, u.Hostname(), net.JoinHostPort(u.Hostname(), port)
+	e.host, e.name, e.addr = u.Host, u.Hostname(), net.JoinHostPort(u.Hostname(), e.port)
 	e.prefix = strings.TrimRight(u.Path, "/")
 	return e, nil
 }

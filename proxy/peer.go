@@ -63,9 +63,7 @@ func newPeer(r *route, cfg *Config, end endpoint) (*peer, error) {
 		},
 	}
 	if end.isTLS {
-		if pc.CurrentTLS = cfg.TLS; pc.CurrentTLS == nil {
-			return nil, fmt.Errorf("proxy: To %q needs TLS", end.url)
-		}
+		pc.CurrentTLS = cfg.TLS
 	}
 	var err error
 	if p.client, err = pool.NewClient(pc); err != nil {

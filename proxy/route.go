@@ -82,10 +82,14 @@ type route struct {
 
 	donec chan struct{}
 	once  sync.Once
-	wg    sync.WaitGroup // sweepLoop, leaveLoops
+	wg    sync.WaitGroup // sweepLoop, leaveLoops, the lookups' loops
 
-	mu       sync.Mutex // guards the changes of set, and isEnding
+	setting sync.Mutex // held by setDests, before mu
+
+	mu       sync.Mutex // guards the changes of set, and all below
 	isEnding bool       // there are no more of them
+	named    []balance.Destination
+	lookups  map[balance.Destination]*lookup // of those of named that are to be looked up, by lookupKey
 }
 
 func newRoute(cfg *Config) *route {

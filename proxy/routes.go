@@ -51,6 +51,7 @@ type routing struct {
 	// Of the own one.
 	isDefault bool // immutable: what no other matches goes to its destinations
 	table     atomic.Pointer[routingTable]
+	primed    sync.Map        // lookupAnswers by lookupKey, while routes are made
 	life      context.Context // ends when it closes
 	endLife   context.CancelFunc
 
@@ -117,6 +118,8 @@ func (r *route) setRoutes(list []Route) error {
 		return err
 	}
 	list = ownRoutes(list)
+	r.prime(list)
+	defer r.primed.Clear()
 	r.subsMu.Lock()
 	defer r.subsMu.Unlock()
 	if r.isOver {

@@ -64,6 +64,8 @@ type Stats struct {
 	Routes []RouteStats
 	// Destinations are those of all Routes, in the order of their To; or it is the Handler.
 	Destinations []DestinationStats
+	// Lookups are of the names of Config.To, or of SetTo's, that are looked up, and of those of Routes.
+	Lookups []LookupStats
 	// Leaving are destinations that SetTo or SetRoutes left out and that have not finished.
 	Leaving int
 }
@@ -89,6 +91,19 @@ type Histogram struct {
 	Bounds []float64
 	Counts []int64
 	Sum    float64
+}
+
+// LookupStats are of the lookups of one name.
+type LookupStats struct {
+	// Route is the name of the route whose it is.
+	Route string
+	// URL is as in Config.To. Addresses were found, and are destinations.
+	URL       string
+	Addresses int
+	// Why says why the last lookup found none, those found before being kept; empty when it did.
+	Why string
+	// Done found addresses, None that there are none, Failed nothing.
+	Done, None, Failed int64
 }
 
 // DestinationStats are of one destination.
@@ -261,6 +276,7 @@ func (r *route) snapshot() Stats {
 	now := r.now()
 	for _, of := range r.current() {
 		st.Routes = append(st.Routes, of.routeStats())
+		st.Lookups = append(st.Lookups, of.lookupStats()...)
 		for _, d := range of.dests() {
 			ds := d.stats(now)
 			ds.Route = of.name

@@ -51,6 +51,7 @@ type options struct {
 	// What the above come to.
 	ways                    []proxy.Route // --to and the routes
 	isOfOne                 bool          // none of them has several destinations
+	hasNames                bool          // of a destination that is looked up
 	listeners, destinations []endpoint
 	redirects               []endpoint
 	httpsAddr               net.Addr // of the first https listener
@@ -84,7 +85,7 @@ const (
 	needsPeer             // a --to URL that is h2tp or h2tpc
 	needsToTLS            // a --to URL that is https or h2tp
 	needsUpstream         // a --to URL that is http, https or unix
-	needsSeveral          // more than one --to URL
+	needsSeveral          // more than one --to URL, or one that is looked up
 )
 
 // The setting is a flag.Value.
@@ -134,7 +135,7 @@ func (o *options) settings() []*setting {
 		{name: "listen", arg: "URL[,URL...]", value: list(&o.listen, o.addListener),
 			usage: "where to accept: http://HOST:PORT, https://HOST:PORT or unix:///PATH for clients; h2tp://HOST:PORT[/PREFIX] for fronts, over TLS; h2tpc://HOST:PORT[/PREFIX] for fronts, in the clear; an empty HOST is every address, 0.0.0.0 every IPv4 and [::] every IPv6 one"},
 		{name: "to", arg: "URL[,URL...]", value: list(&o.to, o.addDestination),
-			usage: "where exchanges go: http://HOST:PORT, https://HOST:PORT and unix:///PATH are an upstream, h2tp:// and h2tpc:// are a back; ;weight=N (1 to 1000) and ;tier=N (0 to 9, the lowest first) may follow, and a semicolon of the URL's own is %3B"},
+			usage: "where exchanges go: http://HOST:PORT, https://HOST:PORT and unix:///PATH are an upstream, h2tp:// and h2tpc:// are a back; ;weight=N (1 to 1000) and ;tier=N (0 to 9, the lowest first) may follow; with ;resolve=30s the name is looked up each 30s and each of its addresses is a destination, with ;srv=30s those of its SRV records; a semicolon of the URL's own is %3B"},
 		{name: "allow", arg: "CIDR[,CIDR...]", value: prefixes(&o.Allow), needs: needsListenTCP, usage: "the only addresses or networks, IPv4 or IPv6, that may connect to the --listen URLs; others' connections are closed before a byte is read; unix sockets go by --unix-mode"},
 		{name: "deny", arg: "CIDR[,CIDR...]", value: prefixes(&o.Deny), needs: needsListenTCP, usage: "addresses or networks that may not, also of those that --allow has"},
 		{name: "trusted-proxies", arg: "CIDR[,CIDR...]", value: prefixes(&o.TrustedProxies), needs: needsFront, usage: "the only clients, by address or network, besides those of unix sockets, whose Forwarded, X-Forwarded-* and X-Real-Ip are passed on and appended to; those of others are dropped; without it every client's are passed on"},
@@ -352,7 +353,7 @@ func (o *options) lacks(n need) string {
 	case needsToTLS:
 		ok, why = find(o.destinations, "h2tp", "https"), "no --to URL has scheme https or h2tp"
 	case needsSeveral:
-		ok, why = len(o.destinations) > 1 && !o.isOfOne, "there is one --to URL"
+		ok, why = !o.isOfOne && (len(o.destinations) > 1 || o.hasNames), "there is one --to URL"
 	case needsUpstream:
 		ok, why = find(o.destinations, "http", "https", "unix"), "no --to URL has scheme http, https or unix"
 	}
@@ -393,6 +394,7 @@ func (o *options) addDestination(s string) error {
 		return err
 	}
 	o.destinations = append(o.destinations, e)
+	o.hasNames = o.hasNames || strings.Contains(s, ";resolve=") || strings.Contains(s, ";srv=")
 	return nil
 }
 

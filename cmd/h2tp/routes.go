@@ -117,7 +117,7 @@ func (o *options) completeRoutes() error {
 	if len(o.to) > 0 {
 		o.ways = append(o.ways, proxy.Route{Name: proxy.DefaultRoute, To: o.to, Limits: &o.Limits, Balance: &o.Balance})
 	}
-	several := len(o.destinations) > 1
+	several := len(o.destinations) > 1 || o.hasNames
 	for _, r := range o.routes {
 		for _, other := range o.ways {
 			switch {
@@ -131,7 +131,8 @@ func (o *options) completeRoutes() error {
 		}
 		o.ways = append(o.ways, proxy.Route{Name: r.name, Host: r.host, Path: r.path, To: r.to, Limits: &r.Limits, Balance: &r.Balance})
 		o.destinations = append(o.destinations, r.destinations...)
-		several = several || len(r.destinations) > 1
+		several = several || len(r.destinations) > 1 || r.hasNames
+		o.hasNames = o.hasNames || r.hasNames
 	}
 	o.isOfOne = !several
 	return nil

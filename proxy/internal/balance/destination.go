@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Destination is what --to names: a URL, and what the balance is to know of it.
@@ -11,30 +12,62 @@ type Destination struct {
 	URL    string
 	Weight int // 1 at least
 	Tier   int // 0 is the first
+	// Every is how often the URL's host is looked up, each address being a destination of
+	// its own; 0 leaves that to who dials. IsSRV says that it names SRV records.
+	Every time.Duration
+	IsSRV bool
+	// Addr is one of these, host and port; empty for the URL's own.
+	Addr string
 }
 
-// ParseDestination reads URL[;weight=N][;tier=N]. A semicolon of the URL's own is
-// written %3B.
+// Name tells a destination from all others.
+func (d *Destination) Name() string {
+	if d.Addr == "" {
+		return d.URL
+	}
+	return d.URL + ";addr=" + d.Addr
+}
+
+// ParseDestination reads URL[;weight=N][;tier=N][;resolve=D], or URL;srv=D. A
+// semicolon of the URL's own is written %3B.
 func ParseDestination(s string) (Destination, error) {
-	url, params, _ := strings.Cut(s, ";")
+	url, params, hasParams := strings.Cut(s, ";")
 	d := Destination{URL: url, Weight: 1}
-	hasWeight, hasTier := false, false
-	if params == "" && len(url) < len(s) {
+	if hasParams && params == "" {
 		return d, fmt.Errorf("%q ends in a semicolon", s)
 	}
+	seen := make(map[string]bool)
 	for params != "" {
 		var param string
 		param, params, _ = strings.Cut(params, ";")
 		name, value, _ := strings.Cut(param, "=")
-		n, err := strconv.ParseUint(value, 10, 16)
-		switch {
-		case name == "weight" && !hasWeight && err == nil && n >= 1 && n <= 1000:
-			d.Weight, hasWeight = int(n), true
-		case name == "tier" && !hasTier && err == nil && n <= 9:
-			d.Tier, hasTier = int(n), true
-		default:
-			return d, fmt.Errorf("%q: %q is not weight=1 to 1000, or tier=0 to 9, once", s, param)
+		if seen[name] || !d.set(name, value) {
+			return d, fmt.Errorf("%q: %q is not weight=1 to 1000, tier=0 to 9, resolve=100ms to 24h or srv=100ms to 24h, once", s, param)
 		}
+		seen[name] = true
+	}
+	if seen["srv"] && len(seen) > 1 {
+		return d, fmt.Errorf("%q: srv stands alone: weights and tiers are those of the records", s)
 	}
 	return d, nil
+}
+
+// set sets what a parameter says, if it is one.
+func (d *Destination) set(name, value string) bool {
+	switch name {
+	case "weight", "tier":
+		n, err := strconv.ParseUint(value, 10, 16)
+		if name == "tier" {
+			d.Tier = int(n)
+			return err == nil && n <= 9
+		}
+		d.Weight = int(n)
+		return err == nil && n >= 1 && n <= 1000
+	case "resolve", "srv":
+		var err error
+		d.Every, err = time.ParseDuration(value)
+		d.IsSRV = name == "srv"
+		return err == nil && d.Every >= 100*time.Millisecond && d.Every <= 24*time.Hour
+	}
+	return false
 }

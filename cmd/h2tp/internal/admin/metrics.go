@@ -167,6 +167,14 @@ var families = []family{
 		destinations(func(p *page, d *proxy.DestinationStats, end, route string) {
 			p.count(int64(d.Conns), end, route, d.URL)
 		})},
+	{"h2tp_lookups_total", "counter", []string{"end", "route", "destination", "result"}, "lookups of names of --to: ok, none that found no address, failed; those found before stay",
+		ends(func(p *page, e *End, st *proxy.Stats) {
+			for _, l := range st.Lookups {
+				p.count(l.Done, e.Name, l.Route, l.URL, "ok")
+				p.count(l.None, e.Name, l.Route, l.URL, "none")
+				p.count(l.Failed, e.Name, l.Route, l.URL, "failed")
+			}
+		})},
 	{"h2tp_destinations_leaving", "gauge", byEnd, "destinations that are none any more, but have not finished what they had",
 		ends(func(p *page, e *End, st *proxy.Stats) { p.count(int64(st.Leaving), e.Name) })},
 

@@ -49,6 +49,18 @@ type endStatus struct {
 	Peers        *hopStatus          `json:"peers,omitempty"` // a back's fronts
 	Destinations []destinationStatus `json:"destinations"`
 	Leaving      int                 `json:"leaving"` // destinations that are none any more
+	Lookups      []lookupStatus      `json:"lookups,omitempty"`
+}
+
+// lookupStatus is of a name of --to that is looked up.
+type lookupStatus struct {
+	Route     string `json:"route"`
+	URL       string `json:"url"`
+	Addresses int    `json:"addresses"`     // that were found, and stay
+	Why       string `json:"why,omitempty"` // the last lookup found none
+	Done      int64  `json:"done"`
+	None      int64  `json:"none"` // found that there is no address
+	Failed    int64  `json:"failed"`
 }
 
 type destinationStatus struct {
@@ -117,6 +129,9 @@ func newEndStatus(e *End) endStatus {
 		Connections: st.Conns, Received: st.ClientIn, Sent: st.ClientOut, MessageBytes: st.Held, Peers: newHopStatus(st.Hop),
 		Results: counts(st.Ended), Failures: counts(st.Failures), Refusals: counts(st.Refusals), Overloads: st.Overloads, Repeats: st.Repeats, Leaving: st.Leaving,
 		OverMemory: st.OverMemory, OverRepeats: st.OverRepeats,
+	}
+	for _, l := range st.Lookups {
+		to.Lookups = append(to.Lookups, lookupStatus(l))
 	}
 	for _, d := range st.Destinations {
 		to.Destinations = append(to.Destinations, destinationStatus{

@@ -19,7 +19,7 @@ func sample(s *setting) string {
 	case s.name == "to":
 		return "http://a:1,http://b:2"
 	}
-	for _, v := range []string{"3s", "3ms", "2KiB", "3", "5MiB", "10.0.0.0/8", "snappy", "hash", "continue", "json", "common", "0600", "0.5", "127.0.0.1:5", "/x", "warn", "target"} {
+	for _, v := range []string{"3s", "3ms", "2KiB", "3", "5MiB", "10.0.0.0/8", "snappy", "better", "hash", "continue", "json", "common", "0600", "0.5", "127.0.0.1:5", "/x", "warn", "target"} {
 		if v != s.def && s.set(v) == nil {
 			return v
 		}

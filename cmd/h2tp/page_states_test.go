@@ -34,6 +34,7 @@ func crowded(began time.Time) admin.State {
 			Ended:    []proxy.Count{{What: "2xx", N: 20 * n}, {What: "3xx", N: n}, {What: "4xx", N: 2 * n}, {What: "5xx", N: 5 * n}, {What: "gone", N: n}},
 			Failures: []proxy.Count{{What: "timeout", N: n}, {What: "upstream", N: 2 * n}}, Refusals: []proxy.Count{{What: "431", N: n}},
 		}}
+		e.Stats.Routes = []proxy.RouteStats{{Name: "default", Ended: e.Stats.Ended, Took: took}, {Name: long + "/<i>path</i>", InFlight: 7, Exchanges: n, Took: took}}
 		for i := range 6 {
 			d := proxy.DestinationStats{URL: fmt.Sprintf("h2tp://%d.%s:8443", i, long), Kind: "peer", IsUp: true, Weight: 1000, Tier: i % 2, InFlight: 1234, Waiting: 55, Conns: 2, Took: took, Ejections: int64(i), Hop: hop}
 			if i%3 == 1 {
@@ -75,13 +76,13 @@ func TestPageHoldsMoreThanFitsAndNoMarkup(t *testing.T) {
 	b.open(url)
 	b.until(textOf("state") + " === 'Degraded' && " + textOf("why") + ".includes('timeout') && " + textOf("errors") + " === '17.9 %'")
 	for id, want := range map[string]string{
-		"why": "and 2 more", "destinations": "<img src=", "certificates": "<b>old</b>", "hops": "zstd × 167", "requests-more": "since the start",
+		"why": "and 2 more", "destinations": "<img src=", "certificates": "<b>old</b>", "hops": "zstd × 167", "routes": "<i>path</i>", "requests-more": "since the start",
 	} {
 		if got := eval[string](b, textOf(id)); !strings.Contains(got, want) {
 			t.Errorf("%s lacks %q: %.500s", id, want, got)
 		}
 	}
-	if n := eval[int](b, "document.querySelectorAll('img, td b').length"); n > 0 {
+	if n := eval[int](b, "document.querySelectorAll('img, td b, td i, th i').length"); n > 0 {
 		t.Errorf("%d elements are made of names", n)
 	}
 	b.check(url)

@@ -122,7 +122,8 @@ func TestStatusHasTheHistoryThatIsAskedFor(t *testing.T) {
 		if n != want {
 			t.Errorf("%q: %d samples; want %d", query, n, want)
 		}
-		if got.Ends[0].Results["2xx"] != 3 || got.Ends[0].Destinations[0].Hop.CodedOut != 25 || len(got.Ends[0].Destinations[0].Duration.Counts) != 3 {
+		if got.Ends[0].Results["2xx"] != 3 || got.Ends[0].Destinations[0].Hop.CodedOut != 25 || len(got.Ends[0].Destinations[0].Duration.Counts) != 3 ||
+			got.Ends[0].Routes[0].Results["2xx"] != 3 {
 			t.Errorf("%q: got %s", query, body)
 		}
 	}

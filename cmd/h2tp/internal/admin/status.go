@@ -47,6 +47,7 @@ type endStatus struct {
 	Sent         int64               `json:"client_sent_bytes"`
 	MessageBytes int64               `json:"message_memory_bytes"`
 	Peers        *hopStatus          `json:"peers,omitempty"` // a back's fronts
+	Routes       []routeStatus       `json:"routes"`
 	Destinations []destinationStatus `json:"destinations"`
 	Leaving      int                 `json:"leaving"` // destinations that are none any more
 	Lookups      []lookupStatus      `json:"lookups,omitempty"`
@@ -61,6 +62,15 @@ type lookupStatus struct {
 	Done      int64  `json:"done"`
 	None      int64  `json:"none"` // found that there is no address
 	Failed    int64  `json:"failed"`
+}
+
+type routeStatus struct {
+	Name      string           `json:"name"`
+	InFlight  int64            `json:"in_flight"`
+	Exchanges int64            `json:"exchanges"`
+	Results   map[string]int64 `json:"results"`
+	Failures  map[string]int64 `json:"failures"`
+	Duration  histogramStatus  `json:"duration"`
 }
 
 type destinationStatus struct {
@@ -132,6 +142,11 @@ func newEndStatus(e *End) endStatus {
 	}
 	for _, l := range st.Lookups {
 		to.Lookups = append(to.Lookups, lookupStatus(l))
+	}
+	for _, r := range st.Routes {
+		to.Routes = append(to.Routes, routeStatus{
+			Name: r.Name, InFlight: r.InFlight, Exchanges: r.Exchanges, Results: counts(r.Ended), Failures: counts(r.Failures), Duration: histogramStatus(r.Took),
+		})
 	}
 	for _, d := range st.Destinations {
 		to.Destinations = append(to.Destinations, destinationStatus{

@@ -13,6 +13,15 @@ const longest = 160; // characters of one
 export const sum = (map) => Object.values(map ?? {}).reduce((a, b) => a + b, 0);
 
 function destinations(status, why) {
+  for (const end of status.ends) {
+    for (const { name } of end.routes?.length > 1 ? end.routes : []) {
+      const of = end.destinations.filter((d) => d.route === name);
+      if (of.length > 0 && of.every((d) => !d.up)) why.push({ key: `route ${name} of ${end.name}`, text: `no destination of route ${name} is up` });
+    }
+  }
+  for (const l of status.ends.flatMap((end) => end.lookups ?? [])) {
+    if (l.why) why.push({ key: `lookup ${l.url}`, text: `the lookup of ${l.url} fails, ${l.addresses} found before stay: ${l.why}` });
+  }
   const all = status.ends.flatMap((end) => end.destinations);
   const names = new Set(all.map((d) => d.url)); // ends share them
   const down = new Map(all.filter((d) => !d.up).map((d) => [d.url, d.why || 'no connection yet']));

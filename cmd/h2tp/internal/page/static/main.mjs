@@ -84,6 +84,7 @@ function show(status) {
   say(health(status, before(minute), history.over(minute), history.failures, at));
   tiles(history.over(window_), status);
   tables.destinations($('destinations'), rates);
+  $('routes-section').hidden = !tables.routes($('routes'), rates);
   $('hops-section').hidden = !tables.hops($('hops'), rates);
   tables.ends($('ends'), rates);
   $('certificates-section').hidden = !tables.certificates($('certificates'), status, at);

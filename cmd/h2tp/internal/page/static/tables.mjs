@@ -49,6 +49,9 @@ function fill(table, heads, rows) {
   });
 }
 
+// p99 is of what grew of a histogram.
+const p99 = (now, old) => format.about(old ? quantile(0.99, now.bounds, now.counts.map((n, i) => Math.max(0, n - old.counts[i]))) : null);
+
 // before finds what a destination was, though routes may have come and gone.
 const before = (d, was) => was?.destinations.find((o) => o.route === d.route && o.url === d.url);
 
@@ -80,14 +83,13 @@ export function destinations(table, rates) {
   const rows = rates.ends().flatMap(([end, was]) => end.destinations.map((d) => {
     const old = before(d, was);
     const ended = (x) => sum(x?.results) + sum(x?.failures);
-    const took = old && d.duration.counts.map((n, j) => Math.max(0, n - old.duration.counts[j]));
     const failed = rates.rate(sum(d.failures), sum(old?.failures));
     return { isDown: !d.up, cells: [
       { text: d.url, more: [isMany && `of ${end.name}`, d.route !== 'default' && d.route].filter(Boolean).join(', ') },
       health(d),
       format.rate(rates.rate(ended(d), ended(old))),
       { text: format.rate(failed), more: sum(d.failures) > 0 ? `${format.count(sum(d.failures))} in all` : '', level: failed > 0 ? 'warn' : '' },
-      format.about(took ? quantile(0.99, d.duration.bounds, took) : null),
+      p99(d.duration, old?.duration),
       { text: format.count(d.in_flight), more: [d.limit > 0 && `of ${format.count(d.limit)}`, d.waiting > 0 && `${format.count(d.waiting)} wait`].filter(Boolean).join(', ') },
       format.count(d.connections),
       d.weight > 0 ? { text: String(d.weight), more: d.tier > 0 ? `tier ${d.tier}` : '' } : format.none,
@@ -95,6 +97,23 @@ export function destinations(table, rates) {
   }));
   rows.sort((a, b) => b.isDown - a.isDown); // else as in --to
   fill(table, ['Destination', 'Health', 'Requests', 'Failures', 'p99', 'In flight', 'Connections', 'Weight'], rows.map((r) => r.cells));
+}
+
+// routes fills the table, and reports whether it says more than the rest of the page: there are several.
+export function routes(table, rates) {
+  const rows = rates.ends().flatMap(([end, was]) => (end.routes ?? []).map((r) => {
+    const old = was?.routes?.find((o) => o.name === r.name);
+    const failed = rates.rate(r.results['5xx'] ?? 0, old?.results['5xx'] ?? 0);
+    return [
+      { text: r.name, more: rates.now.ends.length > 1 ? `of ${end.name}` : '' },
+      { text: format.rate(rates.rate(sum(r.results), sum(old?.results))), more: `${format.count(sum(r.results))} in all` },
+      { text: format.rate(failed), more: r.results['5xx'] > 0 ? `${format.count(r.results['5xx'])} in all` : '', level: failed > 0 ? 'warn' : '' },
+      p99(r.duration, old?.duration),
+      format.count(r.in_flight),
+    ];
+  }));
+  fill(table, ['Route', 'Requests', '5xx', 'p99', 'In flight'], rows);
+  return rows.length > rates.now.ends.length;
 }
 
 // codecs tells how many sessions send with which.

@@ -93,6 +93,17 @@ Object.assign(tests, {
     s.ends[0].destinations = [destination('http://b', false, '')];
     assert.equal(judge({ ...s, ready: false, why: 'no destination of http is up' }), 'Down: http://b is down: no connection yet');
   },
+  'a route that leads nowhere'() {
+    const s = state();
+    s.ends[0].routes = [{ name: 'default' }, { name: 'a/api' }];
+    s.ends[0].destinations = [{ ...destination('http://a', true), route: 'default' }, { ...destination('http://b', false, 'refused'), route: 'a/api' }];
+    assert.equal(judge(s), 'Degraded: no destination of route a/api is up; http://b is down (1 of 2): refused');
+  },
+  'a name that is not found any more'() {
+    const s = state();
+    s.ends[0].lookups = [{ url: 'http://ok', addresses: 2 }, { url: 'http://name', addresses: 3, why: 'no such host' }];
+    assert.equal(judge(s), 'Degraded: the lookup of http://name fails, 3 found before stay: no such host');
+  },
   'no more reasons than a person reads at a glance'() {
     const s = state();
     s.ends[0].destinations = Array.from({ length: 9 }, (_, i) => destination(`http://${i}`, i > 6, 'x'.repeat(500)));

@@ -32,6 +32,7 @@ type Client struct {
 	isDraining bool
 	bytesIn    int64 // of connections that are gone
 	bytesOut   int64
+	wire       WireStats
 	dials      int64
 	errors     int64
 }

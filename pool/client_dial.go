@@ -293,6 +293,7 @@ func (c *Client) remove(cn *conn, err error) (isKnown bool) {
 	defer c.mu.Unlock()
 	c.bytesIn += cn.bytesIn.Load()
 	c.bytesOut += cn.bytesOut.Load()
+	c.wire.addGone(cn)
 	for i, x := range c.conns {
 		if x == cn {
 			isKnown = true

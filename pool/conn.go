@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -100,6 +101,9 @@ type conn struct {
 	pingSent    time.Duration // since start
 	bytesIn     atomic.Int64
 	bytesOut    atomic.Int64
+
+	socket syscall.RawConn           // of nc, immutable; nil when it has none
+	wire   atomic.Pointer[WireStats] // what the kernel counted, once nc is closed
 }
 
 func newConn(nc net.Conn, isClient bool, cfg *Common) *conn {
@@ -115,6 +119,7 @@ func newConn(nc net.Conn, isClient bool, cfg *Common) *conn {
 		goAwayID: math.MaxUint32, bulkLimit: minBulk,
 	}
 	c.bounder, c.gatherer, c.records = bounderOf(nc), gathererOf(nc), recordsOf(nc)
+	c.socket = socketOf(nc)
 	c.henc = hpack.NewEncoder(&c.hbuf)
 	c.in = newFrameReader(c.br, cfg.MaxHeaderBytes)
 	c.fr = http2.NewFramer(io.Discard, c.in)
@@ -223,7 +228,7 @@ func (c *conn) close(err error) {
 	c.err = err
 	close(c.donec)
 	c.mu.Unlock()
-	c.nc.Close()
+	c.closeSocket()
 	c.changed()
 }
 

@@ -32,7 +32,7 @@ func (c *conn) kickLocked() {
 	if len(c.out) > outHardLimit && c.err == nil {
 		c.err = &ConnError{Code: codeCalm, Reason: "answers are not read"}
 		close(c.donec)
-		c.nc.Close()
+		c.closeSocket()
 		return
 	}
 	if c.isSleeping && !c.isWriting {
@@ -81,7 +81,7 @@ func (c *conn) writeOutLocked(self *Stream) {
 			c.err = c.leaving
 		}
 		close(c.donec)
-		c.nc.Close()
+		c.closeSocket()
 	}
 	c.noteBusyLocked()
 	c.wakeLocked()
@@ -165,7 +165,7 @@ func (c *conn) leaveLocked() {
 	}
 	c.err = c.leaving
 	close(c.donec)
-	c.nc.Close()
+	c.closeSocket()
 }
 
 // wakeLocked lets the writers that wait for room in out, or for the

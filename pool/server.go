@@ -27,6 +27,7 @@ type Server struct {
 	addr      net.Addr      // of the first listener
 	bytesIn   int64
 	bytesOut  int64
+	wire      WireStats
 	bad       int64 // handshakes that failed
 }
 
@@ -170,6 +171,7 @@ func (s *Server) serveConn(nc net.Conn) {
 	delete(s.conns, c)
 	s.bytesIn += c.bytesIn.Load()
 	s.bytesOut += c.bytesOut.Load()
+	s.wire.addGone(c)
 	s.idleLocked()
 	s.mu.Unlock()
 }
@@ -248,7 +250,7 @@ func (s *Server) Stats() Stats {
 	for c := range s.conns {
 		conns = append(conns, c)
 	}
-	st := Stats{BadHandshakes: s.bad, BytesIn: s.bytesIn, BytesOut: s.bytesOut}
+	st := Stats{BadHandshakes: s.bad, BytesIn: s.bytesIn, BytesOut: s.bytesOut, Wire: s.wire}
 	s.mu.Unlock()
 	for _, c := range conns {
 		st.add(c)

@@ -15,6 +15,8 @@ type Stats struct {
 	BadHandshakes int64
 	// BytesIn and BytesOut are HTTP/2 frames read and written, without TLS.
 	BytesIn, BytesOut int64
+	// Wire is what TCP made of them.
+	Wire WireStats
 }
 
 func (st *Stats) add(cn *conn) {
@@ -24,13 +26,14 @@ func (st *Stats) add(cn *conn) {
 	st.Conns++
 	st.BytesIn += cn.bytesIn.Load()
 	st.BytesOut += cn.bytesOut.Load()
+	st.Wire.Add(cn.wireStats())
 }
 
 // Stats returns the counts.
 func (c *Client) Stats() Stats {
 	c.mu.Lock()
 	conns := slices.Clone(c.conns)
-	st := Stats{Dials: c.dials, Errors: c.errors, BytesIn: c.bytesIn, BytesOut: c.bytesOut}
+	st := Stats{Dials: c.dials, Errors: c.errors, BytesIn: c.bytesIn, BytesOut: c.bytesOut, Wire: c.wire}
 	c.mu.Unlock()
 	for _, cn := range conns {
 		st.add(cn)

@@ -261,7 +261,7 @@ func (b *Back) Stats() Stats {
 	st.HopOut += hop.BytesOut
 	st.BadHandshakes += hop.BadHandshakes
 	st.Hop = b.hop.stats()
-	st.Hop.Conns, st.Hop.Streams, st.Hop.BytesIn, st.Hop.BytesOut = hop.Conns, hop.Streams, hop.BytesIn, hop.BytesOut
+	st.Hop.Conns, st.Hop.Streams, st.Hop.BytesIn, st.Hop.BytesOut, st.Hop.Wire = hop.Conns, hop.Streams, hop.BytesIn, hop.BytesOut, hop.Wire
 	for _, bs := range b.list() {
 		st.Hop.Sessions = append(st.Hop.Sessions, bs.sender.stats(&bs.inflight, bs.ready.Ready()))
 	}

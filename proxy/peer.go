@@ -380,6 +380,7 @@ func (p *peer) pooled() pool.Stats {
 		st.Streams += more.Streams
 		st.BytesIn += more.BytesIn
 		st.BytesOut += more.BytesOut
+		st.Wire.Add(more.Wire)
 	}
 	return st
 }

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/h2tp/h2tp/pool"
 	"github.com/h2tp/h2tp/proxy/internal/balance"
 )
 
@@ -140,6 +141,8 @@ type HopStats struct {
 	Sessions []SessionStats
 	// BytesIn and BytesOut are those of HTTP/2, without TLS.
 	BytesIn, BytesOut int64
+	// Wire is what TCP made of them: with TLS, and what was sent again.
+	Wire pool.WireStats
 	// In came from the peer, Out was sent to it.
 	In, Out BatchStats
 }
@@ -203,7 +206,7 @@ func failureCounts(from *[len(failureCodes)]atomic.Int64) (list []Count) {
 func (p *peer) stats(now time.Duration) DestinationStats {
 	st := p.begin(p.end.url, "peer")
 	hop, pooled := p.hop.stats(), p.pooled()
-	hop.Conns, hop.Streams, hop.BytesIn, hop.BytesOut = pooled.Conns, pooled.Streams, pooled.BytesIn, pooled.BytesOut
+	hop.Conns, hop.Streams, hop.BytesIn, hop.BytesOut, hop.Wire = pooled.Conns, pooled.Streams, pooled.BytesIn, pooled.BytesOut, pooled.Wire
 	st.Hop, st.Conns, st.InFlight, st.IsUp = hop, hop.Conns, p.load(), p.isUp(now)
 	p.mu.Lock()
 	st.Waiting = p.waiting.len()

@@ -198,6 +198,24 @@ var families = []family{
 		hops(func(p *page, h *proxy.HopStats, end, route, peer string) { p.count(h.BytesIn, end, route, peer) })},
 	{"h2tp_hop_sent_bytes_total", "counter", byHop, "bytes of HTTP/2 to the peer, without TLS",
 		hops(func(p *page, h *proxy.HopStats, end, route, peer string) { p.count(h.BytesOut, end, route, peer) })},
+	{"h2tp_hop_wire_received_bytes_total", "counter", byHop, "bytes that TCP received from the peer, TLS included; by the kernel's count, on Linux alone, as are the next five",
+		hops(func(p *page, h *proxy.HopStats, end, route, peer string) { p.count(h.Wire.BytesIn, end, route, peer) })},
+	{"h2tp_hop_wire_sent_bytes_total", "counter", byHop, "bytes that TCP sent to the peer, TLS and what was sent again included, headers of packets not",
+		hops(func(p *page, h *proxy.HopStats, end, route, peer string) { p.count(h.Wire.BytesOut, end, route, peer) })},
+	{"h2tp_hop_wire_resent_bytes_total", "counter", byHop, "those of them that were sent again",
+		hops(func(p *page, h *proxy.HopStats, end, route, peer string) {
+			p.count(h.Wire.BytesAgain, end, route, peer)
+		})},
+	{"h2tp_hop_wire_received_packets_total", "counter", byHop, "packets from the peer, those without data too",
+		hops(func(p *page, h *proxy.HopStats, end, route, peer string) { p.count(h.Wire.PacketsIn, end, route, peer) })},
+	{"h2tp_hop_wire_sent_packets_total", "counter", byHop, "packets to the peer, those without data too",
+		hops(func(p *page, h *proxy.HopStats, end, route, peer string) {
+			p.count(h.Wire.PacketsOut, end, route, peer)
+		})},
+	{"h2tp_hop_round_trip_seconds", "gauge", byHop, "the longest smoothed round trip of the connections to the peer",
+		hops(func(p *page, h *proxy.HopStats, end, route, peer string) {
+			p.value(h.Wire.RoundTrip.Seconds(), end, route, peer)
+		})},
 	{"h2tp_hop_plain_bytes_total", "counter", byDirection, "bytes of records and streamed bodies before the codec",
 		batches(func(p *page, b *proxy.BatchStats, labels ...string) { p.count(b.Plain, labels...) })},
 	{"h2tp_hop_coded_bytes_total", "counter", byDirection, "the same after the codec",

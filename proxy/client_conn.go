@@ -415,6 +415,7 @@ func (c *clientConn) end(err error) {
 func (c *clientConn) over() {
 	c.mu.Lock()
 	c.ex.req = wire.Request{}
+	c.ex.forget()
 	if c.cur != nil {
 		c.cur.put(c.f.route.memory)
 		c.cur = nil

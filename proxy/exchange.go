@@ -79,6 +79,11 @@ func (ex *exchange) reset() {
 	ex.member = nil
 }
 
+// forget lets go of the route and its destinations, which may be gone before ex is used again.
+func (ex *exchange) forget() {
+	ex.route, ex.last, ex.chosen = nil, nil, chosen{}
+}
+
 // interim passes on a response below 200. The client has seen something of this
 // attempt: there is to be no other.
 func (ex *exchange) interim(resp *wire.Response) {

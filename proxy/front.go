@@ -81,7 +81,7 @@ func (f *Front) Serve(ln net.Listener) error {
 	}
 	f.listeners[ln] = struct{}{}
 	f.mu.Unlock()
-	defer ln.Close()
+	defer f.leave(ln)
 	delay := time.Duration(0)
 	for {
 		nc, err := ln.Accept()
@@ -106,6 +106,14 @@ func (f *Front) Serve(ln net.Listener) error {
 			nc.Close()
 		}
 	}
+}
+
+// leave closes a listener that is served no more; who closed it may have done so to go on without it.
+func (f *Front) leave(ln net.Listener) {
+	ln.Close()
+	f.mu.Lock()
+	delete(f.listeners, ln)
+	f.mu.Unlock()
 }
 
 // add serves a connection, unless there are too many.

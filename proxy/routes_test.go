@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+	"weak"
 )
 
 func TestTheMostSpecificRouteIsChosen(t *testing.T) {
@@ -348,6 +350,40 @@ func TestNothingIsLostWhenRoutesChange(t *testing.T) {
 	for end := time.Now().Add(patience); len(ownGoroutines()) > len(before); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("goroutines are left:\n%s", strings.Join(ownGoroutines(), "\n\n"))
+		}
+	}
+}
+
+// What is left of routes that were replaced is nothing, though clients' connections stay.
+func TestRoutesThatAreGoneAreForgotten(t *testing.T) {
+	up := []string{named(t, "a")}
+	f, addr := startFront(t, Config{Routes: []Route{{Name: "a", To: up}}})
+	c := dialClient(t, addr)
+	old := func() (list []weak.Pointer[route]) {
+		for i := range 20 {
+			c.get("/").want(t, 200, "GET")
+			list = append(list, weak.Make(f.route.current()[0]))
+			if err := f.SetRoutes([]Route{{Name: fmt.Sprint("a", i), To: up}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return list
+	}()
+	c.get("/").want(t, 200, "the last GET")
+	settled(t, f.route)
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		runtime.GC()
+		n := 0
+		for _, p := range old {
+			if p.Value() != nil {
+				n++
+			}
+		}
+		if n == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d of %d routes are still there", n, len(old))
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -66,6 +67,8 @@ type adminServer struct {
 	ends       []namedEnd
 	isServing  bool
 	isDraining bool
+	reloads    [2]int64             // of the configuration: refused, taken
+	isRefused  bool                 // the last one
 	acmeAt     time.Time            // when acmeEnds was read
 	acmeEnds   map[string]time.Time // when certificates obtained by ACME end
 }
@@ -149,11 +152,38 @@ func (a *adminServer) add(of end, k kind, url string) {
 	a.ends = append(a.ends, n)
 }
 
+// remove forgets a URL of an end, and the end with its last.
+func (a *adminServer) remove(of end, url string) {
+	c, _ := of.(counted)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i := range a.ends {
+		if e := &a.ends[i]; e.counted == c {
+			e.urls = slices.DeleteFunc(slices.Clone(e.urls), func(u string) bool { return u == url })
+			if len(e.urls) == 0 {
+				a.ends = slices.Delete(a.ends, i, i+1)
+			}
+			return
+		}
+	}
+}
+
 // note sets what the process is about to do.
 func (a *adminServer) note(isServing, isDraining bool) {
 	a.mu.Lock()
 	a.isServing, a.isDraining = isServing, isDraining
 	a.mu.Unlock()
+}
+
+// noteReload counts a reload of the configuration.
+func (a *adminServer) noteReload(isTaken bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.isRefused = !isTaken; isTaken {
+		a.reloads[1]++
+	} else {
+		a.reloads[0]++
+	}
 }
 
 // state is what the admin listener tells.
@@ -172,6 +202,7 @@ func (a *adminServer) state(o *options) admin.State {
 		Version: version(), Started: a.started, IsServing: a.isServing, IsDraining: a.isDraining, Certificates: o.certificates(a.acmeLocked(o.acme)),
 		CodecMemory: admin.Memory{Used: o.Memory.Used(), Limit: o.Memory.Limit(), Refused: o.Memory.Refused()}, WindowMemory: admin.Memory{Used: o.Windows.Used(), Limit: o.Windows.Limit()},
 	}
+	st.ConfigRefused, st.ConfigTaken, st.IsConfigRefused = a.reloads[0], a.reloads[1], a.isRefused
 	for _, e := range a.ends {
 		st.Ends = append(st.Ends, admin.End{Name: e.name, Kind: e.kind, URLs: e.urls, Stats: e.Stats()})
 	}

@@ -31,6 +31,7 @@ type options struct {
 	accessOptions
 
 	config     string // the file
+	stamp      string // its, as it was read
 	listen, to []string
 	inherited  []net.Listener // sockets of the service manager that no URL has taken
 	redirect   []string
@@ -58,6 +59,7 @@ type options struct {
 	upstreamTLS             func() *tls.Config
 	token                   *sharedToken // nil without a file
 	log                     *slog.Logger
+	leastLevel              slog.LevelVar
 }
 
 // setting is a flag, a variable and a file's key: what the help says of it, and its value.
@@ -252,6 +254,19 @@ func parseFlags(list []*setting, args []string) error {
 // parseOptions reads and checks the flags of serve and check, the variables and the file that stand for them, and
 // the files they name.
 func parseOptions(args []string, stderr io.Writer) (*options, []*setting, error) {
+	o, list, err := parseSettings(args)
+	if err != nil {
+		return o, list, err
+	}
+	o.log = newLogger(stderr, o.logFormat, &o.leastLevel)
+	if err := o.load(); err != nil {
+		return o, list, usageError{o.located(list, err)}
+	}
+	return o, list, nil
+}
+
+// parseSettings is parseOptions without the files that settings name.
+func parseSettings(args []string) (*options, []*setting, error) {
 	o := new(options)
 	list := o.settings()
 	if err := parseFlags(list, args); err != nil {
@@ -261,11 +276,11 @@ func parseOptions(args []string, stderr io.Writer) (*options, []*setting, error)
 		return o, list, err
 	}
 	if o.config != "" {
+		o.stamp = stampOf(o.config)
 		if err := o.readFile(list, o.config); err != nil {
 			return o, list, usageError{err}
 		}
 	}
-	o.log = newLogger(stderr, o.logFormat, o.logLevel)
 	if err := o.validate(list); err != nil {
 		return o, list, usageError{o.located(list, err)}
 	}
@@ -294,16 +309,21 @@ func (o *options) validate(list []*setting) error {
 	if err := errors.Join(o.checkAdmin(), o.checkAccess(list)); err != nil {
 		return err
 	}
-	if err := o.checkTLS(list); err != nil {
-		return err
+	if err := o.leastLevel.UnmarshalText([]byte(o.logLevel)); err != nil {
+		panic("h2tp: bug: " + err.Error())
 	}
 	var err error
 	if o.Compress, err = proxy.ParseCodec(o.compress); err != nil {
 		return about("compress", fmt.Errorf("flag --compress: %w", err))
 	}
 	if o.CompressLevel, err = compress.ParseLevel(o.level); err != nil {
-		return fmt.Errorf("flag --compress-level: %w", err)
+		return about("compress-level", fmt.Errorf("flag --compress-level: %w", err))
 	}
+	return o.checkTLS(list)
+}
+
+// load reads the files that settings name, and makes what all ends share.
+func (o *options) load() (err error) {
 	o.Memory = compress.NewMemory(o.codecMemory)
 	o.Windows = pool.NewWindows(o.windowMemory)
 	if o.tokenFile != "" {

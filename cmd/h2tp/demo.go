@@ -82,7 +82,7 @@ func demo(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		defer cancel()
 	}
 	defer d.close()
-	if err := d.start(host, newLogger(stderr, "text", "warn")); err != nil {
+	if err := d.start(host, newLogger(stderr, "text", slog.LevelWarn)); err != nil {
 		return err
 	}
 	d.introduce()

@@ -170,7 +170,10 @@ func (k key) strings(mayBeMany bool) (values []string, lines []int, err error) {
 	}
 	for _, n := range nodes {
 		v, ok := scalar(n)
+		_, isMap := n.(ast.MapNode)
 		switch {
+		case !ok && mayBeMany && isMap: // http://a:1 in [] in {}, for one
+			return nil, nil, errors.New("want a value or a list of values; what has a colon may need quotes")
 		case !ok && mayBeMany:
 			return nil, nil, errors.New("want a value or a list of values")
 		case !ok:

@@ -27,6 +27,7 @@ const usage = `h2tp carries HTTP/1.1 exchanges, batched and compressed, over poo
 Usage:
 
   h2tp serve --listen URL[,URL...] --to URL[,URL...] [flags]   accept exchanges and pass them on
+  h2tp serve --config FILE                                     the same, and more, from a file
   h2tp check --listen URL[,URL...] --to URL[,URL...] [flags]   check the flags, print what they come to
   h2tp health [URL]                                            ask the admin listener: exit code 0 when ready
   h2tp demo [flags]                                            an upstream, a back and a front in one process

@@ -7,13 +7,16 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"os/signal"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
@@ -29,7 +32,8 @@ const serveUsage = `h2tp serve accepts exchanges at the --listen URLs and passes
 
 Each flag may also be a variable, H2TP_MAX_BODY for --max-body, or a key of --config's file.
 Sizes are bytes, or end in KiB, MiB or GiB; durations end in ms, s, m or h. SIGTERM and SIGINT
-stop accepting and let what runs finish; a second one stops at once. SIGHUP reads certificates again. The exit code is 0 after a
+stop accepting and let what runs finish; a second one stops at once. SIGHUP reads certificates and
+--config's file again. The exit code is 0 after a
 clean end, 1 when something failed, 2 for a mistake in the flags.
 
 Usage: h2tp serve --listen URL[,URL...] --to URL[,URL...] [flags]
@@ -64,13 +68,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	hupc := make(chan os.Signal, 1)
 	signal.Notify(hupc, syscall.SIGHUP)
 	defer signal.Stop(hupc)
-	s := &server{log: log, failc: make(chan error, 1), drainc: make(chan struct{}, 1), manager: manager{log: log}}
-	s.reload = func() error {
-		s.manager.tell(reloading())
-		defer s.manager.tell(daemon.SdNotifyReady)
-		o.token.reload()
-		return errors.Join(reload(o.live, log), s.reopen())
-	}
+	s := newServer(args, o, list)
 	if o.inherited, err = inheritListeners(); err != nil {
 		return err
 	}
@@ -94,21 +92,16 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	defer stop()
 	s.follow(followCtx, o)
 	s.admin.note(true, false)
-	log.Info("serving", "to", o.to)
+	log.Info("serving", "to", o.to, "routes", len(o.ways))
 	s.manager.tell(daemon.SdNotifyReady, "STATUS=serving "+strings.Join(o.to, ", "))
 	if every := s.manager.every(); every > 0 {
 		s.wg.Go(func() { s.watchdogLoop(followCtx, every) })
 	}
-	return s.wait(ctx, sigc, hupc, o)
+	return s.wait(ctx, sigc, hupc)
 }
 
-func newLogger(w io.Writer, format, level string) *slog.Logger {
-	var opt slog.HandlerOptions
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
-		panic("h2tp: bug: " + err.Error())
-	}
-	opt.Level = l
+func newLogger(w io.Writer, format string, level slog.Leveler) *slog.Logger {
+	opt := slog.HandlerOptions{Level: level}
 	if format == "json" {
 		return slog.New(slog.NewJSONHandler(w, &opt))
 	}
@@ -131,16 +124,46 @@ type end interface {
 
 // server runs ends on their listeners.
 type server struct {
-	log   *slog.Logger
-	ends  []end
-	failc chan error     // the first end that failed, capacity 1
-	wg    sync.WaitGroup // serveLoops, shutdown
-
+	// Immutable.
+	log     *slog.Logger
+	args    []string
+	base    *options       // what it began with: what no reload changes is as here
+	failc   chan error     // the first end that failed, capacity 1
+	wg      sync.WaitGroup // serveLoops, shutdown, what is followed, ends that are left
 	manager manager
 	admin   adminServer
 	access  *accesslog.Log // nil without
 	drainc  chan struct{}  // draining was ordered, capacity 1
-	reload  func() error   // logs what it does
+	life    context.Context
+	die     context.CancelFunc
+
+	mu         sync.Mutex // guards all below; held while configuration is read again
+	cur        *options   // as configured now, but for files: those are base's
+	list       []*setting // of cur
+	ends       map[kind]end
+	left       map[end]struct{} // ends without listeners, that finish what they have
+	served     []*served
+	stamp      string // of the configuration read last
+	refusal    string // what was wrong with the configuration read last, or nothing
+	isDraining bool
+}
+
+// served is a listener and who serves it.
+type served struct {
+	endpoint
+	ln        net.Listener
+	end       end
+	url       string      // with the port it has
+	isClosing atomic.Bool // a configuration without it was read
+}
+
+func newServer(args []string, o *options, list []*setting) *server {
+	s := &server{
+		log: o.log, args: args, base: o, cur: o, list: list, stamp: o.stamp, failc: make(chan error, 1), drainc: make(chan struct{}, 1),
+		manager: manager{log: o.log}, ends: make(map[kind]end), left: make(map[end]struct{}),
+	}
+	s.life, s.die = context.WithCancel(context.Background())
+	return s
 }
 
 // kind tells which listeners share an end: all fronts do, and backs with the
@@ -149,47 +172,89 @@ type kind struct {
 	scheme, prefix string
 }
 
+// kindOf is the kind of end that serves a listener.
+func kindOf(e endpoint) kind {
+	if e.scheme == "unix" {
+		return kind{"http", e.prefix}
+	}
+	return kind{e.scheme, e.prefix}
+}
+
 // start listens everywhere before anything is served, so that a taken port ends
 // the process before the first client comes.
 func (s *server) start(ctx context.Context, o *options) error {
-	listeners := slices.Concat(o.listeners, o.redirects)
-	lns := make([]net.Listener, 0, len(listeners))
-	for _, e := range listeners {
+	opened, err := o.openAll(ctx, slices.Concat(o.listeners, o.redirects))
+	if err != nil {
+		return o.located(s.list, err)
+	}
+	if len(o.inherited) > 0 {
+		closeServed(opened)
+		return fmt.Errorf("the service manager's socket %s is no flag's: neither --listen nor --redirect nor --admin names it", o.inherited[0].Addr())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	made, err := s.makeEndsLocked(opened, o.ways)
+	if err != nil {
+		return err
+	}
+	s.serveLocked(opened, made)
+	return nil
+}
+
+// openAll listens everywhere, or nowhere.
+func (o *options) openAll(ctx context.Context, list []endpoint) (opened []*served, err error) {
+	for _, e := range list {
 		ln, err := o.open(ctx, e)
 		if err != nil {
-			closeAll(lns)
-			return fmt.Errorf("flag --%s: %s: %w", flagOf(e), e.url, err)
+			closeServed(opened)
+			return nil, about(flagOf(e), fmt.Errorf("flag --%s: %s: %w", flagOf(e), e.url, err))
 		}
 		if e.scheme == "https" && o.httpsAddr == nil {
 			o.httpsAddr = ln.Addr()
 		}
-		lns = append(lns, ln)
+		opened = append(opened, &served{endpoint: e, ln: ln, url: e.scheme + "://" + ln.Addr().String() + e.prefix})
 	}
-	if len(o.inherited) > 0 {
-		closeAll(lns)
-		return fmt.Errorf("the service manager's socket %s is no flag's: neither --listen nor --redirect nor --admin names it", o.inherited[0].Addr())
+	return opened, nil
+}
+
+func closeServed(list []*served) {
+	for _, l := range list {
+		l.ln.Close()
 	}
-	ends := make(map[kind]end)
-	for i, e := range listeners {
-		k := kind{e.scheme, e.prefix}
-		if k.scheme == "unix" {
-			k.scheme = "http"
+}
+
+// makeEndsLocked makes the ends that listeners need and that are not there yet, or closes the listeners.
+func (s *server) makeEndsLocked(opened []*served, ways []proxy.Route) (map[kind]end, error) {
+	made := make(map[kind]end)
+	for _, l := range opened {
+		k := kindOf(l.endpoint)
+		if s.ends[k] != nil || made[k] != nil {
+			continue
 		}
-		if ends[k] == nil {
-			end, err := o.newEnd(k, s.log)
-			if err != nil {
-				closeAll(lns[i:])
-				return err
+		e, err := s.base.newEnd(k, ways, s.log)
+		if err != nil {
+			closeServed(opened)
+			for _, e := range made {
+				e.Close()
 			}
-			ends[k] = end
-			s.ends = append(s.ends, end)
+			return nil, err
 		}
-		url := e.scheme + "://" + lns[i].Addr().String() + e.prefix
-		s.log.Info("listening", "url", url)
-		s.admin.add(ends[k], k, url)
-		s.serve(ends[k], lns[i])
+		made[k] = e
 	}
-	return nil
+	return made, nil
+}
+
+// serveLocked serves listeners by ends that are there or were made for them.
+func (s *server) serveLocked(opened []*served, made map[kind]end) {
+	maps.Copy(s.ends, made)
+	for _, l := range opened {
+		k := kindOf(l.endpoint)
+		l.end = s.ends[k]
+		s.log.Info("listening", "url", l.url)
+		s.admin.add(l.end, k, l.url)
+		s.served = append(s.served, l)
+		s.wg.Go(func() { s.serveLoop(l) })
+	}
 }
 
 // flagOf is the flag that asked for a listener.
@@ -200,8 +265,8 @@ func flagOf(e endpoint) string {
 	return "listen"
 }
 
-func (o *options) newEnd(k kind, log *slog.Logger) (end, error) {
-	cfg := proxy.Config{Limits: o.Limits, Hop: o.Hop, Balance: o.Balance, Entry: o.Entry, Routes: o.ways, UpstreamTLS: o.upstreamTLS, Prefix: k.prefix, Logger: log}
+func (o *options) newEnd(k kind, ways []proxy.Route, log *slog.Logger) (end, error) {
+	cfg := proxy.Config{Limits: o.Limits, Hop: o.Hop, Balance: o.Balance, Entry: o.Entry, Routes: ways, UpstreamTLS: o.upstreamTLS, Prefix: k.prefix, Logger: log}
 	cfg.RequestID, cfg.TraceContext = o.requestID, traceContexts[o.traceContext]
 	if o.onExchange != nil {
 		cfg.OnExchange = o.onExchange(k.scheme + k.prefix)
@@ -222,12 +287,8 @@ func (o *options) newEnd(k kind, log *slog.Logger) (end, error) {
 	return proxy.NewBack(cfg)
 }
 
-func (s *server) serve(e end, ln net.Listener) {
-	s.wg.Go(func() { s.serveLoop(e, ln) })
-}
-
-func (s *server) serveLoop(e end, ln net.Listener) {
-	if err := e.Serve(ln); !errors.Is(err, proxy.ErrClosed) {
+func (s *server) serveLoop(l *served) {
+	if err := l.end.Serve(l.ln); !errors.Is(err, proxy.ErrClosed) && !l.isClosing.Load() {
 		select {
 		case s.failc <- err:
 		default:
@@ -236,7 +297,7 @@ func (s *server) serveLoop(e end, ln net.Listener) {
 }
 
 // wait ends with the first signal or ctx, and then drains.
-func (s *server) wait(ctx context.Context, sigc, hupc <-chan os.Signal, o *options) error {
+func (s *server) wait(ctx context.Context, sigc, hupc <-chan os.Signal) error {
 	var why string
 	for why == "" {
 		select {
@@ -253,12 +314,13 @@ func (s *server) wait(ctx context.Context, sigc, hupc <-chan os.Signal, o *optio
 		}
 	}
 	s.admin.note(true, true)
+	ends, timeout := s.beginDrain()
 	s.manager.tell(daemon.SdNotifyStopping, "STATUS=draining: "+why)
-	s.log.Info("draining", "why", why, "timeout", o.drainTimeout)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.drainTimeout)
+	s.log.Info("draining", "why", why, "timeout", timeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
 	donec := make(chan error, 1)
-	s.wg.Go(func() { s.shutdown(ctx, donec) })
+	s.wg.Go(func() { shutdown(ctx, ends, donec) })
 	select {
 	case err := <-donec:
 		if err == nil {
@@ -270,11 +332,19 @@ func (s *server) wait(ctx context.Context, sigc, hupc <-chan os.Signal, o *optio
 	}
 }
 
+// beginDrain refuses reloads from now on.
+func (s *server) beginDrain() (ends []end, timeout time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.isDraining = true
+	return slices.AppendSeq(slices.Collect(maps.Values(s.ends)), maps.Keys(s.left)), s.cur.drainTimeout
+}
+
 // shutdown drains all ends at once: none needs another.
-func (s *server) shutdown(ctx context.Context, donec chan<- error) {
-	errs := make([]error, len(s.ends))
+func shutdown(ctx context.Context, ends []end, donec chan<- error) {
+	errs := make([]error, len(ends))
 	var wg sync.WaitGroup
-	for i, e := range s.ends {
+	for i, e := range ends {
 		wg.Go(func() { errs[i] = e.Shutdown(ctx) })
 	}
 	wg.Wait()
@@ -287,7 +357,9 @@ func (s *server) shutdown(ctx context.Context, donec chan<- error) {
 
 // close stops what still runs, and waits for it.
 func (s *server) close() {
-	for _, e := range s.ends {
+	ends, _ := s.beginDrain()
+	s.die()
+	for _, e := range ends {
 		e.Close()
 	}
 	s.wg.Wait()

@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -194,7 +195,7 @@ func TestWatchdogHearsNothingOfAStuckEnd(t *testing.T) {
 	n, path := newNotifySocket(t)
 	t.Setenv("NOTIFY_SOCKET", path)
 	var log bytes.Buffer
-	s := &server{log: newLogger(&log, "text", "error")}
+	s := &server{log: newLogger(&log, "text", slog.LevelError)}
 	s.manager.log = s.log
 	s.admin.ends = []namedEnd{{counted: stuckEnd{time.Minute}}, {counted: stuckEnd{}}}
 	loop := func() {

@@ -62,7 +62,7 @@ func (o *options) loadTLS() error {
 			return err
 		}
 	}
-	if o.lacks(needsToTLS) == "" {
+	if o.lacks(needsToTLS) == "" || o.config != "" { // a file may name such a destination later
 		return o.loadToTLS()
 	}
 	return nil
@@ -153,6 +153,9 @@ func (o *options) loadToTLS() error {
 func (s *server) follow(ctx context.Context, o *options) {
 	for _, l := range o.live {
 		s.wg.Go(func() { l.Follow(ctx) })
+	}
+	if o.config != "" {
+		s.wg.Go(func() { s.followConfig(ctx) })
 	}
 	if o.token != nil {
 		s.wg.Go(func() { o.token.follow(ctx) })

@@ -54,6 +54,9 @@ type State struct {
 	Certificates map[string]time.Time
 	// CodecMemory and WindowMemory are what --codec-memory and --window-memory bound.
 	CodecMemory, WindowMemory Memory
+	// ConfigTaken and ConfigRefused are how often the configuration was read again; IsConfigRefused is what became of the last.
+	ConfigTaken, ConfigRefused int64
+	IsConfigRefused            bool
 	// AccessLogLost are lines that did not fit the access log's queue.
 	AccessLogLost int64
 }

@@ -239,6 +239,13 @@ var families = []family{
 				p.count(st.Certificates[name].Unix(), name)
 			}
 		}},
+	{"h2tp_config_reloads_total", "counter", []string{"result"}, "how often the configuration was read again; refused: something was wrong, and the old one stayed",
+		func(p *page, st *State) {
+			p.count(st.ConfigTaken, "taken")
+			p.count(st.ConfigRefused, "refused")
+		}},
+	{"h2tp_config_last_reload_success", "gauge", nil, "0 when the configuration read last was refused",
+		func(p *page, st *State) { p.flag(!st.IsConfigRefused) }},
 	{"h2tp_access_log_lost_total", "counter", nil, "lines that --access-log had no room for",
 		func(p *page, st *State) { p.count(st.AccessLogLost) }},
 	{"h2tp_build_info", "gauge", []string{"version"}, "1, with what was built",

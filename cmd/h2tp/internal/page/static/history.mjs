@@ -2,7 +2,7 @@
 // where samples are missing, there is nothing to tell, and never a rate.
 
 export const kept = 600_000; // ms
-const longest = 2500; // ms between two samples that belong together
+const longest = 10_000; // ms between two samples that belong together: a machine with too much to do takes them late
 
 // Indices in a sample's results.
 export const result = { '1xx': 0, '2xx': 1, '3xx': 2, '4xx': 3, '5xx': 4, gone: 5, refused: 6 };
@@ -66,10 +66,10 @@ export class History {
     return i > 0 && a.run === b.run && b.at - a.at <= longest;
   }
 
-  // over is what happened in the ms up to sample i, or in as much of it as is known without a gap.
+  // over is what happened in the ms up to sample i, or since the one before; or in as much of it as is known without a gap.
   over(ms, i = this.samples.length - 1) {
     let from = i;
-    while (from > 0 && this.isJoined(from) && this.samples[i].at - this.samples[from - 1].at <= ms + 250) from--;
+    while (from > 0 && this.isJoined(from) && (from === i || this.samples[i].at - this.samples[from - 1].at <= ms + 250)) from--;
     return between(this.samples[from], this.samples[i]);
   }
 

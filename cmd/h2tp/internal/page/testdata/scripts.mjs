@@ -36,6 +36,11 @@ const tests = {
     assert.deepEqual(h.columns((_, x) => x && ended(x))[1], [null, null, null, 2]);
     assert.equal(ended(h.over(5000)), 2);
   },
+  'samples that came late are rates over their time'() {
+    const h = filled('a', sample(1000, 1), sample(9000, 9));
+    assert.deepEqual(h.columns((_, x) => x && ended(x) / x.seconds)[1], [null, 1]);
+    assert.equal(h.over(5000).seconds, 8);
+  },
   'samples come once, and a clock that was set back drops what is later'() {
     const h = filled('a', sample(1000, 1), sample(2000, 2));
     h.add('a', { bounds, samples: [sample(2000, 2), sample(3000, 3)] });

@@ -71,11 +71,11 @@ func (d *Decoder) DecodePacked(dst, src []byte, plain int) ([]byte, error) {
 }
 
 func (d *Decoder) unpack(dst, src []byte, plain int) ([]byte, error) {
-	text, src, err := cutLength(src)
+	text, src, err := cutLength(src, 4)
 	if err != nil {
 		return nil, err
 	}
-	size, src, err := cutLength(src)
+	size, src, err := cutLength(src, 4)
 	switch {
 	case err != nil:
 		return nil, err

@@ -3,48 +3,49 @@ package compress
 import (
 	"bytes"
 	"encoding/binary"
+	"math/bits"
 )
 
 // packer is the sending end's side of packing.
 type packer struct {
 	values
 	index *[indexSize]uint16 // slot + 1 by the hash of a value
+	seen  *[seenSize]uint16  // what number came last, by the hash of what stood before it
 
 	src       []byte // what is packed
 	from      int    // where the text begins that was not written yet
 	out, vals []byte
 	hasMarks  bool // in src
 	count     int  // of values found
+	randoms   int  // UUIDs of version 4 among them
+	shared    int  // where in vals the byte is that the last four share
 }
 
 const (
 	indexSize = 2 * slots
+	seenSize  = 1024
 	// minRun is the shortest run of characters in which there may be a value: 8 digits of hex.
 	minRun = 2 * minHex
 )
 
-// pack appends the packed form of src to out and vals. Its text is found by runs of characters that
-// values have: every minRun-th one is looked at, and those before it only if it is one of them.
+// pack appends the packed form of src to out and vals. Every value has a digit, so that is what is
+// looked for first, and then the run of characters that values have.
 func (p *packer) pack(out, vals, src []byte, hasMarks bool) ([]byte, []byte) {
-	p.src, p.out, p.vals, p.from, p.hasMarks, p.count = src, out, vals, 0, hasMarks, 0
-	for i := 0; i+minRun <= len(src); {
-		last := i + minRun - 1
-		k := last
-		for k >= i && classes[src[k]] != 0 {
-			k--
+	p.src, p.out, p.vals, p.from, p.hasMarks, p.count, p.randoms = src, out, vals, 0, hasMarks, 0, 0
+	for i := nextDigit(src, 0); i < len(src); i = nextDigit(src, i) {
+		start, end, seen := i, i, uint8(0)
+		for start > p.from && classes[src[start-1]] != 0 {
+			start--
+			seen |= classes[src[start]]
 		}
-		if k >= i {
-			i = k + 1
-			continue
-		}
-		seen, end := uint8(0), i
 		for ; end < len(src) && classes[src[end]] != 0; end++ {
 			seen |= classes[src[end]]
 		}
-		if seen&isDigit != 0 && seen&^(isDigit|isJoint) != 0 {
-			end = max(end, p.run(i, end, seen))
+		if end-start >= minRun && seen&^(isDigit|isJoint) != 0 {
+			p.run(start, end, seen)
 		}
-		i = end + 1
+		p.numbers(max(i, p.from), end)
+		i = max(end, p.from)
 	}
 	p.text(len(src))
 	out, vals = p.out, p.vals
@@ -52,19 +53,18 @@ func (p *packer) pack(out, vals, src []byte, hasMarks bool) ([]byte, []byte) {
 	return out, vals
 }
 
-// run packs what values there are in src[i:end], which holds characters of the classes seen; it returns
-// where it has looked to, which may be beyond.
-func (p *packer) run(i, end int, seen uint8) int {
+// run packs what values there are in src[i:end], which holds characters of the classes seen.
+func (p *packer) run(i, end int, seen uint8) {
 	var b [maxValue]byte
 	if seen&(isUpper|isJoint) == isUpper|isJoint && end-i == len("2026-01-02T15") {
 		if v, ok := parseTime(p.src[i:]); ok {
 			p.emit(i, opTime, binary.BigEndian.AppendUint32(b[:0], v))
-			return i + timeText
+			return
 		}
 	}
 	if n := end - i; n >= minBase64 && n <= maxBase64 && seen&anyLower != 0 && seen&anyUpper != 0 && isMixed(p.src[i:end]) {
 		p.emit(i, opBase64URL+byte(n), appendFromBase64(b[:0], p.src[i:end]))
-		return end
+		return
 	}
 	switch {
 	case seen&isLowerHex != 0:
@@ -72,7 +72,62 @@ func (p *packer) run(i, end int, seen uint8) int {
 	case seen&isUpperHex != 0:
 		p.hex(i, end, upperHex, upperTen, opUpperHex)
 	}
-	return end
+}
+
+// numbers packs the numbers in src[i:end] that are not what stood there the last time: those the codec
+// finds with what is around them.
+func (p *packer) numbers(i, end int) {
+	for j := i; i < end; i = j {
+		if j++; classes[p.src[i]] != isDigit {
+			continue
+		}
+		n := uint32(p.src[i] - '0')
+		for ; j < end && classes[p.src[j]] == isDigit; j++ {
+			n = 10*n + uint32(p.src[j]-'0')
+		}
+		digits := j - i
+		if digits < minDigits || digits > maxDigits || p.isExpected(i, n) || len(p.out)+len(p.vals) > p.from+p.from/maxGrowth+maxGrowth {
+			continue
+		}
+		p.text(i)
+		p.from = j
+		p.count++
+		op := byte(opNumber)
+		if p.src[i] == '0' {
+			op = opZeros + byte(digits)
+		}
+		p.out = append(p.out, mark, op)
+		p.vals = binary.AppendUvarint(p.vals, uint64(n))
+	}
+}
+
+// isExpected reports whether n, at i, follows what it followed the last time, and remembers it.
+func (p *packer) isExpected(i int, n uint32) bool {
+	if i < 8 {
+		return true
+	}
+	if p.seen == nil {
+		p.seen = new([seenSize]uint16)
+	}
+	const before = 5 // bytes
+	h := binary.LittleEndian.Uint64(p.src[i-8:]) >> (64 - 8*before) * 0x9e3779b97f4a7c15 >> (64 - 10)
+	was, is := p.seen[h], uint16(n*0x9e3779b1>>16)|1 // never what nothing was
+	p.seen[h] = is
+	return was == is
+}
+
+// nextDigit returns where the first digit is from i on, or the end.
+func nextDigit(src []byte, i int) int {
+	for ; i+8 <= len(src); i += 8 {
+		x := binary.LittleEndian.Uint64(src[i:]) ^ '0'*ones
+		if x = ^((x&(0x7f*ones) + 0x76*ones) | x) & (0x80 * ones); x != 0 { // the bytes that were '0' to '9'
+			return i + bits.TrailingZeros64(x)/8
+		}
+	}
+	for i < len(src) && classes[src[i]] != isDigit {
+		i++
+	}
+	return i
 }
 
 // hex packs the uuids and the runs of hex digits in src[i:end], whose letters are of the case of ten.
@@ -145,8 +200,24 @@ func (p *packer) emit(i int, op byte, v []byte) {
 		p.index[h] = uint16(p.next + 1)
 		p.remember(op, v)
 	}
+	if op == opUUID && v[6]>>4 == 4 && v[8]>>6 == 2 {
+		p.random(v)
+		return
+	}
 	p.out = append(p.out, mark, op)
 	p.vals = append(p.vals, v...)
+}
+
+// random writes a UUID of which the version's four bits and the variant's two are known.
+func (p *packer) random(v []byte) {
+	if p.randoms%4 == 0 {
+		p.shared = len(p.vals)
+		p.vals = append(p.vals, 0)
+	}
+	p.vals[p.shared] |= v[8] & 3 << (2 * (p.randoms % 4))
+	p.randoms++
+	p.out = append(p.out, mark, opRandom)
+	p.vals = append(append(append(p.vals, v[:6]...), v[6]<<4|v[8]>>2&15, v[7]), v[9:16]...)
 }
 
 // isMixed tells random characters from words: from one to the next they change between lower case,

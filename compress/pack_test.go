@@ -15,11 +15,15 @@ func TestPackedForm(t *testing.T) {
 	const uuid = "123e4567-e89b-12d3-a456-426614174000"
 	uuidBytes, _ := hex.DecodeString(strings.ReplaceAll(uuid, "-", ""))
 	for _, c := range []struct{ name, src, text, vals string }{
-		{"nothing", "text of words, 2026 and 12345678", "", ""},
+		{"nothing", "text of words, 0 and 1", "", ""},
+		{"numbers", "so many: 20, 1024 and 999999999", "so many: \xc1\x05, \xc1\x05 and \xc1\x05", "\x14\x80\x08\xff\x93\xeb\xdc\x03"},
+		{"numbers that begin with zeros", "so many: 00, 0123 and 000000009", "so many: \xc1\x72, \xc1\x74 and \xc1\x79", "\x00\x7b\x09"},
+		{"no numbers", "so many: 1, 1000000000", "", ""},
+		{"numbers as they were", "one two: 20, one two: 20, one two: 30", "one two: \xc1\x05, one two: 20, one two: \xc1\x05", "\x14\x1e"},
 		{"uuid", `"` + uuid + `"`, "\"\xc1\x01\"", string(uuidBytes)},
 		{"uuid after a prefix", "user-" + uuid, "user-\xc1\x01", string(uuidBytes)},
 		{"uuid in front of more", uuid + "0", "\xc1\x010", string(uuidBytes)},
-		{"uuid in upper case is pieces", "123E4567-0000", "\xc1\x30-0000", "\x12\x3e\x45\x67"},
+		{"uuid in upper case is pieces", "123E4567-0000", "\xc1\x30-\xc1\x74", "\x12\x3e\x45\x67\x00"},
 		{"hex", "=0123abcd;", "=\xc1\x10;", "\x01\x23\xab\xcd"},
 		{"hex of an odd length", "=0123abcde;", "=\xc1\x10e;", "\x01\x23\xab\xcd"},
 		{"hex in upper case", "=0123ABCD;", "=\xc1\x30;", "\x01\x23\xab\xcd"},
@@ -30,8 +34,10 @@ func TestPackedForm(t *testing.T) {
 		{"base64url, 17", "?t=aB3dE6gH9jK2mN5pQ&", "?t=\xc1\x51&", ""},
 		{"names are no base64url", "internationalizedResourceIdentifier2", "", ""},
 		{"time", `"2026-07-21T13:43:12Z"`, "\"\xc1\x02Z\"", "\x6c\x58\x65\xf0"},
-		{"time of more", "at 2026-07-21T13:43:12.123+02:00", "at \xc1\x02.123+02:00", "\x6c\x58\x65\xf0"},
-		{"no time", "2026-13-21T13:43:12Z 2026-07-32T13:43:12Z 2026-07-21T24:43:12Z 1969-07-21T13:43:12Z 2026-07-21T13:43:60Z", "", ""},
+		{"time of more", "at 2026-07-21T13:43:12.123+02:00", "at \xc1\x02.\xc1\x05+\xc1\x72:\xc1\x72", "\x6c\x58\x65\xf0\x7b\x02\x00"},
+		{"no time", "2026-1-21T13:43:12Z 1969-07-21T1", "2026-1-21T\xc1\x05:\xc1\x05:\xc1\x05Z \xc1\x05-\xc1\x72-\xc1\x05T1", "\x0d\x2b\x0c\xb1\x0f\x07\x15"},
+		{"UUIDs of version 4", strings.Repeat("00010203-0405-4607-8809-0a0b0c0d0e0f 10111213-1415-4617-b819-1a1b1c1d1e1f ", 2) + "20212223-2425-4627-aa29-2a2b2c2d2e2f",
+			"\xc1\x06 \xc1\x06 \xc1\x03\x01 \xc1\x03\x00 \xc1\x06", "\x20\x00\x01\x02\x03\x04\x05\x62\x07\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10\x11\x12\x13\x14\x15\x6e\x17\x19\x1a\x1b\x1c\x1d\x1e\x1f\x20\x21\x22\x23\x24\x25\x6a\x27\x29\x2a\x2b\x2c\x2d\x2e\x2f"},
 		{"again", uuid + "," + uuid, "\xc1\x01,\xc1\x03\x00", string(uuidBytes)},
 		{"marks beside a value", "\xc1" + uuid + "\xc1\xc1" + strings.Repeat(" ", 300), "\xc1\x00\xc1\x01\xc1\x00\xc1\x00" + strings.Repeat(" ", 300), string(uuidBytes)},
 	} {
@@ -86,6 +92,25 @@ func TestPackedBlocksComeBack(t *testing.T) {
 	}
 }
 
+// What packing makes longest, numbers of two digits between random bytes, stays within what a receiver
+// lets a block be.
+func TestPackedBlocksAreNeverMuchLonger(t *testing.T) {
+	r := newRand(27)
+	for _, id := range codecs {
+		p := newPair(t, id, Fastest, 0)
+		for _, size := range []int{100, 5_000, 200_000} {
+			var src []byte
+			for len(src) < size {
+				src = fmt.Appendf(append(src, fillRandom(r, 1+r.IntN(3))...), "%02d", r.IntN(100))
+				if r.IntN(80) == 0 {
+					src = append(src, mark)
+				}
+			}
+			p.passPacked(append(src, fillValues(r, 1)...))
+		}
+	}
+}
+
 // Values come again near and far, and after others took their slots.
 func TestValuesAreRememberedAtBothEnds(t *testing.T) {
 	r := newRand(22)
@@ -131,6 +156,13 @@ func TestHostilePackedBlocksAreErrors(t *testing.T) {
 		{"unknown, of 1 byte", "a\xc1\xff", long},
 		{"no value left", "a\xc1\x01", "0123456789abcde"},
 		{"values left over", "a\xc1\x10", "01234"},
+		{"no number left", "a\xc1\x05", ""},
+		{"a number that ends nowhere", "a\xc1\x05", "\xff\xff"},
+		{"a number of 10 digits", "a\xc1\x05", "\x80\x94\xeb\xdc\x03"},
+		{"a number of 35 bits", "a\xc1\x05", "\xff\xff\xff\xff\x7f"},
+		{"a number of more digits than said", "a\xc1\x72", "\x64"},
+		{"one digit, with zeros", "a\xc1\x71", "\x01"},
+		{"no UUID left", "a\xc1\x06", "0123456789abcde"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, size := range []int{1, 9, 30, 100, 1000} {

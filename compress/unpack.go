@@ -12,74 +12,146 @@ var (
 )
 
 // unpacker is the receiving end's side of packing.
-type unpacker struct{ values }
+type unpacker struct {
+	values
+
+	// The block being unpacked.
+	dst, vals []byte // what is left of the room and of the values
+	uuid      [16]byte
+	randoms   int  // UUIDs of version 4 so far
+	shared    byte // what four of them share
+}
 
 // unpack fills dst from a packed block and the values beside it: exactly, or it fails.
 func (u *unpacker) unpack(dst, src, vals []byte) error {
+	u.dst, u.vals, u.randoms = dst, vals, 0
+	defer func() { u.dst, u.vals = nil, nil }()
 	for {
 		n := bytes.IndexByte(src, mark)
 		if n < 0 {
 			n = len(src)
 		}
-		if n > len(dst) {
+		if n > len(u.dst) {
 			return errExcess
 		}
-		copy(dst, src[:n])
-		dst = dst[n:]
+		copy(u.dst, src[:n])
+		u.dst = u.dst[n:]
 		if src = src[n:]; len(src) == 0 {
 			break
 		}
-		if len(src) < 2 {
-			return errPacked
+		used, err := u.value(src)
+		if err != nil {
+			return err
 		}
-		op, v := src[1], []byte(nil)
-		src = src[2:]
-		switch op {
-		case opMark:
-			if len(dst) == 0 {
-				return errExcess
-			}
-			dst[0] = mark
-			dst = dst[1:]
-			continue
-		case opNear, opSlot:
-			slot, size := 0, int(op-opNear)+1
-			if len(src) < size {
-				return errPacked
-			}
-			if slot = int(src[0]); op == opNear {
-				slot = (u.next - 1 - slot + slots) % slots
-			} else {
-				slot = slot<<8 | int(src[1])
-			}
-			src = src[size:]
-			if slot >= len(u.ring) || u.ring[slot].op == 0 {
-				return errValue
-			}
-			op, v = u.ring[slot].op, u.ring[slot].bytes()
-		default:
-			size := int(forms[op].size)
-			if size == 0 || size > len(vals) {
-				return errValue
-			}
-			v, vals = vals[:size], vals[size:]
-			if u.remembers(size) {
-				u.remember(op, v)
-			}
-		}
-		size := int(forms[op].text)
-		if size > len(dst) {
-			return errExcess
-		}
-		writeText(dst[:size], op, v)
-		dst = dst[size:]
+		src = src[used:]
 	}
-	if len(dst) > 0 {
+	if len(u.dst) > 0 {
 		return errShort
 	}
-	if len(vals) > 0 {
+	if len(u.vals) > 0 {
 		return errLeft
 	}
+	return nil
+}
+
+// value writes what the mark that begins src stands for, and returns how much of src says it.
+func (u *unpacker) value(src []byte) (used int, err error) {
+	if len(src) < 2 {
+		return 0, errPacked
+	}
+	op, v := src[1], []byte(nil)
+	used = 2
+	switch {
+	case op == opMark:
+		if len(u.dst) == 0 {
+			return 0, errExcess
+		}
+		u.dst[0] = mark
+		u.dst = u.dst[1:]
+		return used, nil
+	case op == opNumber || op >= opZeros+minDigits && op <= opZeros+maxDigits:
+		return used, u.number(max(0, int(op)-opZeros))
+	case op == opNear || op == opSlot:
+		if used += int(op - opNear + 1); len(src) < used {
+			return 0, errPacked
+		}
+		slot := (u.next - 1 - int(src[2]) + slots) % slots
+		if op == opSlot {
+			slot = int(src[2])<<8 | int(src[3])
+		}
+		if slot >= len(u.ring) || u.ring[slot].op == 0 {
+			return 0, errValue
+		}
+		op, v = u.ring[slot].op, u.ring[slot].bytes()
+	case op == opRandom:
+		if v = u.random(); v == nil {
+			return 0, errValue
+		}
+		op = opUUID
+		u.rememberNew(op, v)
+	default:
+		size := int(forms[op].size)
+		if size == 0 || size > len(u.vals) {
+			return 0, errValue
+		}
+		v, u.vals = u.vals[:size], u.vals[size:]
+		u.rememberNew(op, v)
+	}
+	size := int(forms[op].text)
+	if size > len(u.dst) {
+		return 0, errExcess
+	}
+	writeText(u.dst[:size], op, v)
+	u.dst = u.dst[size:]
+	return used, nil
+}
+
+func (u *unpacker) rememberNew(op byte, v []byte) {
+	if u.remembers(len(v)) {
+		u.remember(op, v)
+	}
+}
+
+// random takes a UUID of version 4, nil when there is none left.
+func (u *unpacker) random() []byte {
+	turn := u.randoms % 4
+	u.randoms++
+	if turn == 0 && len(u.vals) > 0 {
+		u.shared, u.vals = u.vals[0], u.vals[1:]
+	}
+	if len(u.vals) < 15 {
+		return nil
+	}
+	v, in := u.uuid[:], u.vals[:15]
+	u.vals = u.vals[15:]
+	copy(v, in[:8])
+	copy(v[9:], in[8:])
+	v[6], v[8] = 0x40|in[6]>>4, 0x80|in[6]<<2&0x3c|u.shared>>(2*turn)&3
+	return v
+}
+
+// number writes the next number in decimal, with zeros in front up to so many digits if not 0.
+func (u *unpacker) number(digits int) error {
+	n, rest, err := cutLength(u.vals, 5)
+	if err != nil {
+		return err
+	}
+	u.vals = rest
+	size := 1
+	for m := n; m >= 10; m /= 10 {
+		size++
+	}
+	if size > maxDigits || digits > 0 && size > digits {
+		return errValue
+	}
+	if size = max(size, digits); size > len(u.dst) {
+		return errExcess
+	}
+	for i := size - 1; i >= 0; i-- {
+		u.dst[i] = '0' + byte(n%10)
+		n /= 10
+	}
+	u.dst = u.dst[size:]
 	return nil
 }
 

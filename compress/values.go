@@ -17,6 +17,10 @@ const (
 	opNear = 0x03 // a value remembered: how many since, in 1 byte
 	opSlot = 0x04 // a value remembered: its slot, in 2 bytes
 
+	opNumber = 0x05 // a length of LEB128
+	opRandom = 0x06 // a UUID of version 4: 15 bytes, and 2 bits of a byte that four of them share
+	opZeros  = 0x70 // and the number of digits: opNumber that begins with zeros
+
 	opHex       = 0x0c // and the number of bytes: lower case
 	opUpperHex  = 0x2c // and the number of bytes: upper case
 	opBase64URL = 0x40 // and the number of characters
@@ -27,6 +31,8 @@ const (
 	minBase64, maxBase64 = 16, 44 // characters
 	minRemembered        = 8      // bytes; of less a reference saves nothing
 	maxValue             = 33     // bytes of the longest
+
+	minDigits, maxDigits = 2, 9 // of a number
 
 	uuidText = 36
 	timeText = 19 // 2026-01-02T15:04:05
@@ -40,6 +46,8 @@ const (
 	// maxMarks is how many bytes of a block there are at least for each that is a mark by chance:
 	// with more of them it is not packed, so that a packed block is never much longer.
 	maxMarks = 64
+	// maxGrowth bounds likewise by how much numbers, which may take 3 bytes for 2, make it longer.
+	maxGrowth = 16
 	// maxUnpacked is how often longer than a packed block its bytes may be: 64 for 2.
 	maxUnpacked = 32
 )
@@ -60,12 +68,12 @@ func (b *packBuf) release() {
 	}
 }
 
-// cutLength cuts a length in LEB128, as few bytes as possible, of less than 28 bits.
-func cutLength(src []byte) (n int, rest []byte, err error) {
-	for i, c := range src[:min(len(src), 4)] {
+// cutLength cuts a number in LEB128, as few bytes as possible, of at most 5 of them and 31 bits.
+func cutLength(src []byte, most int) (n int, rest []byte, err error) {
+	for i, c := range src[:min(len(src), most)] {
 		n |= int(c&0x7f) << (7 * i)
 		if c < 0x80 {
-			if c == 0 && i > 0 {
+			if c == 0 && i > 0 || c > 7 && i == 4 {
 				break
 			}
 			return n, src[i+1:], nil

@@ -36,7 +36,11 @@ func (s *server) reload() error {
 	if s.base.config != "" {
 		errs = append(errs, s.reloadConfig(false))
 	}
-	return errors.Join(errs...)
+	err := errors.Join(errs...)
+	if err == nil {
+		s.log.Info("reloaded")
+	}
+	return err
 }
 
 // reloadConfig takes what the configuration file says now; when something is wrong, all stays as it is. One that is tried again says

@@ -173,6 +173,5 @@ func reload(live []*certs.Live, log *slog.Logger) error {
 			return fmt.Errorf("certificates not reloaded, the old ones stay: %w", err)
 		}
 	}
-	log.Info("reloaded")
 	return nil
 }

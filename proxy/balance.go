@@ -168,8 +168,12 @@ func (k *hashKey) of(req *wire.Request) uint64 {
 	return 0
 }
 
-// CheckTo checks one of Config.To.
+// CheckTo checks one of Config.To; of a file, all its lines.
 func CheckTo(to string) error {
+	if isFile(to) {
+		_, err := readTo(to)
+		return err
+	}
 	d, err := balance.ParseDestination(to)
 	switch {
 	case err != nil:

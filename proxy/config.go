@@ -223,6 +223,8 @@ type Config struct {
 	// the host is looked up each D, and each of its addresses is a destination; ;srv=D does
 	// so with SRV records, whose priorities are tiers. NewFront and NewBack wait for the
 	// first answers, 5 s at most. An answer without addresses, or none, leaves what is.
+	// file:///path is a file with a destination a line, as ReadTo reads it; it is looked at each
+	// second, and read again when it was changed.
 	To []string
 	// Resolver is asked for those; nil is Go's own.
 	Resolver *net.Resolver

@@ -35,13 +35,22 @@ type leaver struct {
 // dests are the destinations of now, in the order they were named.
 func (r *route) dests() []destination { return r.set.Load().dests }
 
-// setDests makes to the destinations: what it names, and what the names in it that are
+// setDests makes to the destinations: what it names, the lines of its files, and what the names in it that are
 // to be looked up come to. It waits for the first answers to those that are new, and
 // changes nothing when it returns an error.
 func (r *route) setDests(to []string) error {
 	r.setting.Lock()
 	defer r.setting.Unlock()
-	named, err := r.parseTo(to)
+	return r.setNamed(to)
+}
+
+// setNamed is setDests while setting is held.
+func (r *route) setNamed(to []string) error {
+	lines, files, err := r.readFiles(to)
+	if err != nil {
+		return err
+	}
+	named, err := r.parseTo(lines)
 	if err != nil {
 		return err
 	}
@@ -70,7 +79,8 @@ func (r *route) setDests(to []string) error {
 			l.cancel()
 		}
 	}
-	r.named, r.lookups = named, next
+	r.to, r.named, r.lookups = to, named, next
+	r.followLocked(files)
 	for _, l := range fresh {
 		ctx, cancel := context.WithCancel(context.Background())
 		l.cancel = cancel
@@ -80,15 +90,15 @@ func (r *route) setDests(to []string) error {
 }
 
 // parseTo checks what is named.
-func (r *route) parseTo(to []string) (named []balance.Destination, err error) {
+func (r *route) parseTo(to []toLine) (named []balance.Destination, err error) {
 	switch {
 	case r.config.Handler != nil:
 		return nil, errors.New("proxy: a Handler has no other destinations")
 	case len(to) == 0:
 		return nil, errors.New("proxy: To is empty")
 	}
-	for _, s := range to {
-		d, err := balance.ParseDestination(s)
+	for _, line := range to {
+		d, err := balance.ParseDestination(line.text)
 		if err != nil {
 			return nil, fmt.Errorf("destination %w", err)
 		}
@@ -97,7 +107,7 @@ func (r *route) parseTo(to []string) (named []balance.Destination, err error) {
 		case err != nil:
 			return nil, err
 		case end.isHop && end.isTLS && r.config.TLS == nil:
-			return nil, fmt.Errorf("proxy: To %q needs TLS", d.URL)
+			return nil, fmt.Errorf("%sproxy: To %q needs TLS", line.where, d.URL)
 		}
 		named = append(named, d)
 	}

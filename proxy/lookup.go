@@ -79,7 +79,7 @@ func askAll(list []*lookup) []lookupAnswer {
 			answers[i] = a.(lookupAnswer)
 			continue
 		}
-		wg.Go(func() { answers[i].found, answers[i].err = l.ask(context.Background()) })
+		wg.Go(func() { answers[i].found, answers[i].err = l.ask(l.r.home.life) })
 	}
 	wg.Wait()
 	return answers
@@ -340,7 +340,7 @@ func (l *lookup) noteLocked(found []balance.Destination, err error) (isNew bool)
 	return true
 }
 
-// lookupStats are in the order of the names.
+// lookupStats are in the order of the names, and then of the files.
 func (r *route) lookupStats() (list []LookupStats) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -352,6 +352,13 @@ func (r *route) lookupStats() (list []LookupStats) {
 			}
 			list = append(list, st)
 		}
+	}
+	for _, f := range r.files {
+		st := LookupStats{Route: r.name, URL: f.url, Addresses: f.lines, Done: f.done, Failed: f.failed}
+		if f.err != nil {
+			st.Why = f.err.Error()
+		}
+		list = append(list, st)
 	}
 	return list
 }

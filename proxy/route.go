@@ -82,12 +82,15 @@ type route struct {
 
 	donec chan struct{}
 	once  sync.Once
-	wg    sync.WaitGroup // sweepLoop, leaveLoops, the lookups' loops
+	wg    sync.WaitGroup // sweepLoop, fileLoop, leaveLoops, the lookups' loops
 
-	setting sync.Mutex // held by setDests, before mu
+	setting     sync.Mutex // held by setDests, before mu
+	to          []string   // what setDests was given last; guarded by setting
+	isFollowing bool       // fileLoop runs; guarded by setting
 
 	mu       sync.Mutex // guards the changes of set, and all below
 	isEnding bool       // there are no more of them
+	files    []*toFile  // that named is from; changed under setting, too
 	named    []balance.Destination
 	lookups  map[balance.Destination]*lookup // of those of named that are to be looked up, by lookupKey
 }

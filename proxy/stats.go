@@ -65,7 +65,7 @@ type Stats struct {
 	Routes []RouteStats
 	// Destinations are those of all Routes, in the order of their To; or it is the Handler.
 	Destinations []DestinationStats
-	// Lookups are of the names of Config.To, or of SetTo's, that are looked up, and of those of Routes.
+	// Lookups are of the names of Config.To, or of SetTo's, that are looked up, and of its files; and of those of Routes.
 	Lookups []LookupStats
 	// Leaving are destinations that SetTo or SetRoutes left out and that have not finished.
 	Leaving int
@@ -94,14 +94,14 @@ type Histogram struct {
 	Sum    float64
 }
 
-// LookupStats are of the lookups of one name.
+// LookupStats are of the lookups of one name, or of the readings of one file.
 type LookupStats struct {
 	// Route is the name of the route whose it is.
 	Route string
-	// URL is as in Config.To. Addresses were found, and are destinations.
+	// URL is as in Config.To. Addresses were found, and are destinations, or are a file's lines.
 	URL       string
 	Addresses int
-	// Why says why the last lookup found none, those found before being kept; empty when it did.
+	// Why says why the last lookup found none, or a file was refused, what was found before being kept; else empty.
 	Why string
 	// Done found addresses, None that there are none, Failed nothing.
 	Done, None, Failed int64

@@ -52,7 +52,8 @@ type options struct {
 	// What the above come to.
 	ways                    []proxy.Route // --to and the routes
 	isOfOne                 bool          // none of them has several destinations
-	hasNames                bool          // of a destination that is looked up
+	hasNames                bool          // of a destination that is looked up, or a file of destinations
+	hasFile                 bool          // of destinations, which may come to be of any kind
 	listeners, destinations []endpoint
 	redirects               []endpoint
 	httpsAddr               net.Addr // of the first https listener
@@ -137,7 +138,7 @@ func (o *options) settings() []*setting {
 		{name: "listen", arg: "URL[,URL...]", value: list(&o.listen, o.addListener),
 			usage: "where to accept: http://HOST:PORT, https://HOST:PORT or unix:///PATH for clients; h2tp://HOST:PORT[/PREFIX] for fronts, over TLS; h2tpc://HOST:PORT[/PREFIX] for fronts, in the clear; an empty HOST is every address, 0.0.0.0 every IPv4 and [::] every IPv6 one"},
 		{name: "to", arg: "URL[,URL...]", value: list(&o.to, o.addDestination),
-			usage: "where exchanges go: http://HOST:PORT, https://HOST:PORT and unix:///PATH are an upstream, h2tp:// and h2tpc:// are a back; ;weight=N (1 to 1000) and ;tier=N (0 to 9, the lowest first) may follow; with ;resolve=30s the name is looked up each 30s and each of its addresses is a destination, with ;srv=30s those of its SRV records; a semicolon of the URL's own is %3B"},
+			usage: "where exchanges go: http://HOST:PORT, https://HOST:PORT and unix:///PATH are an upstream, h2tp:// and h2tpc:// are a back; ;weight=N (1 to 1000) and ;tier=N (0 to 9, the lowest first) may follow; with ;resolve=30s the name is looked up each 30s and each of its addresses is a destination, with ;srv=30s those of its SRV records; a semicolon of the URL's own is %3B; file:///PATH is a file with one of these a line, and comments after #, which is followed"},
 		{name: "allow", arg: "CIDR[,CIDR...]", value: prefixes(&o.Allow), needs: needsListenTCP, usage: "the only addresses or networks, IPv4 or IPv6, that may connect to the --listen URLs; others' connections are closed before a byte is read; unix sockets go by --unix-mode"},
 		{name: "deny", arg: "CIDR[,CIDR...]", value: prefixes(&o.Deny), needs: needsListenTCP, usage: "addresses or networks that may not, also of those that --allow has"},
 		{name: "trusted-proxies", arg: "CIDR[,CIDR...]", value: prefixes(&o.TrustedProxies), needs: needsFront, usage: "the only clients, by address or network, besides those of unix sockets, whose Forwarded, X-Forwarded-* and X-Real-Ip are passed on and appended to; those of others are dropped; without it every client's are passed on"},
@@ -362,20 +363,20 @@ func (o *options) lacks(n need) string {
 	case needsListenUnix:
 		ok, why = find(o.listeners, "unix") || strings.HasPrefix(o.adminURL, "unix:"), "no --listen URL has scheme unix"
 	case needsHop:
-		ok = find(o.listeners, "h2tp", "h2tpc") || find(o.destinations, "h2tp", "h2tpc")
+		ok = o.hasFile || find(o.listeners, "h2tp", "h2tpc") || find(o.destinations, "h2tp", "h2tpc")
 		why = "no --listen or --to URL has scheme h2tp or h2tpc"
 	case needsListenTLS:
 		ok, why = find(o.listeners, "h2tp", "https"), "no --listen URL has scheme https or h2tp"
 	case needsListenHTTPS:
 		ok, why = find(o.listeners, "https"), "no --listen URL has scheme https"
 	case needsPeer:
-		ok, why = find(o.destinations, "h2tp", "h2tpc"), "no --to URL has scheme h2tp or h2tpc"
+		ok, why = o.hasFile || find(o.destinations, "h2tp", "h2tpc"), "no --to URL has scheme h2tp or h2tpc"
 	case needsToTLS:
-		ok, why = find(o.destinations, "h2tp", "https"), "no --to URL has scheme https or h2tp"
+		ok, why = o.hasFile || find(o.destinations, "h2tp", "https"), "no --to URL has scheme https or h2tp"
 	case needsSeveral:
 		ok, why = !o.isOfOne && (len(o.destinations) > 1 || o.hasNames), "there is one --to URL"
 	case needsUpstream:
-		ok, why = find(o.destinations, "http", "https", "unix"), "no --to URL has scheme http, https or unix"
+		ok, why = o.hasFile || find(o.destinations, "http", "https", "unix"), "no --to URL has scheme http, https or unix"
 	}
 	if ok {
 		return ""
@@ -400,6 +401,16 @@ func (o *options) addListener(s string) error {
 
 // addDestination checks one URL of --to.
 func (o *options) addDestination(s string) error {
+	if strings.HasPrefix(s, "file:") {
+		lines, err := proxy.ReadTo(s)
+		for _, line := range lines {
+			if err := o.addDestination(line); err != nil {
+				return fmt.Errorf("%s: %w", s, err)
+			}
+		}
+		o.hasNames, o.hasFile = true, true
+		return err
+	}
 	url, _, _ := strings.Cut(s, ";")
 	e, err := parseEndpoint(url)
 	switch {

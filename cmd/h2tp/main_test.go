@@ -101,6 +101,8 @@ func TestExitCodesAndOneLineForAMistake(t *testing.T) {
 		{front + "--listen unix://host/s", 2, "is not unix:///path"},
 		{front + "--listen unix:s", 2, "is not unix:///path"},
 		{front + "--to unix:///", 2, "is not unix:///path"},
+		{front + "--to file:///no/file", 2, "no such file"},
+		{front + "--to file://" + bad, 2, bad + ":1: "},
 		{front + "--to https://x/path", 2, "has a path"},
 		{front + "--unix-mode 0660", 2, "flag --unix-mode has no effect: no --listen URL has scheme unix"},
 		{front + "--server-name x", 2, "flag --server-name has no effect"},

@@ -132,7 +132,7 @@ func (o *options) completeRoutes() error {
 		o.ways = append(o.ways, proxy.Route{Name: r.name, Host: r.host, Path: r.path, To: r.to, Limits: &r.Limits, Balance: &r.Balance})
 		o.destinations = append(o.destinations, r.destinations...)
 		several = several || len(r.destinations) > 1 || r.hasNames
-		o.hasNames = o.hasNames || r.hasNames
+		o.hasNames, o.hasFile = o.hasNames || r.hasNames, o.hasFile || r.hasFile
 	}
 	o.isOfOne = !several
 	return nil

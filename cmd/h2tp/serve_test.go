@@ -183,6 +183,32 @@ func TestServeMixesListeners(t *testing.T) {
 	}
 }
 
+// A file of destinations may come to have any kind of them: what they need was read at the start.
+func TestServeFollowsAFileOfDestinations(t *testing.T) {
+	ca := newAuthority(t)
+	srv := writePEM(t, ca, "127.0.0.1")
+	back := startServe(t, "--cert", srv.cert, "--key", srv.key, "--listen", "h2tp://127.0.0.1:0", "--to", startUpstream(t, hello))
+	file := filepath.Join(t.TempDir(), "to")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("# none yet\n" + startUpstream(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "other") }) + "\n")
+	front := startServe(t, "--listen", "http://127.0.0.1:0", "--to", "file://"+file, "--ca", srv.ca, "--policy", "round-robin", "--queue-timeout", "10s")
+	if code, body := get(t, front.url(t, "http")); code != 200 || body != "other" {
+		t.Errorf("got %d %q", code, body)
+	}
+	write("ftp://a\n")
+	front.out.await(t, "old ones stay")
+	if _, body := get(t, front.url(t, "http")); body != "other" {
+		t.Errorf("got %q with a broken file", body)
+	}
+	write(back.url(t, "h2tp") + ";weight=2 # the back\n")
+	front.out.await(t, "destinations reloaded")
+	wantHello(t, front.url(t, "http"))
+}
+
 func TestLogIsJSONWhenAskedFor(t *testing.T) {
 	p := start(t, "serve", "--listen", "http://127.0.0.1:0", "--to", "http://127.0.0.1:1", "--log-format", "json")
 	p.out.await(t, `"msg":"listening","url":"http://127.0.0.1:`)

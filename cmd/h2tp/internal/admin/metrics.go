@@ -167,7 +167,7 @@ var families = []family{
 		destinations(func(p *page, d *proxy.DestinationStats, end, route string) {
 			p.count(int64(d.Conns), end, route, d.URL)
 		})},
-	{"h2tp_lookups_total", "counter", []string{"end", "route", "destination", "result"}, "lookups of names of --to: ok, none that found no address, failed; those found before stay",
+	{"h2tp_lookups_total", "counter", []string{"end", "route", "destination", "result"}, "lookups of names, and readings of files, of --to: ok, none that found no address, failed; those found before stay",
 		ends(func(p *page, e *End, st *proxy.Stats) {
 			for _, l := range st.Lookups {
 				p.count(l.Done, e.Name, l.Route, l.URL, "ok")

@@ -53,7 +53,7 @@ type endStatus struct {
 	Lookups      []lookupStatus      `json:"lookups,omitempty"`
 }
 
-// lookupStatus is of a name of --to that is looked up.
+// lookupStatus is of a name of --to that is looked up, or of a file of it.
 type lookupStatus struct {
 	Route     string `json:"route"`
 	URL       string `json:"url"`

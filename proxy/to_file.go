@@ -1,0 +1,217 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path"
+	"strings"
+	"time"
+)
+
+const (
+	// filePeriod is how often a file of destinations is looked at: a stat. One that changed is read at the look after, if it
+	// is as it was by then: who writes it may not be done.
+	filePeriod = time.Second
+	// fileAgain is after how many looks one that was refused is tried again: it may name what DNS does not know yet.
+	fileAgain = 10
+	// maxToFile bounds a file's size: maxDests lines have room.
+	maxToFile = 1 << 20
+)
+
+// ReadTo reads the file that file:///path in Config.To names: a destination a line, written as in To, except other
+// files; empty lines, and what follows a # at the begin of a line or after a space, are left out. Its errors tell the line.
+func ReadTo(to string) ([]string, error) {
+	lines, err := readTo(to)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]string, len(lines))
+	for i, l := range lines {
+		list[i] = l.text
+	}
+	return list, nil
+}
+
+// toLine is one of Config.To, or a line of a file of it.
+type toLine struct {
+	text  string
+	where string // FILE:LINE: of a file's, else nothing
+}
+
+func isFile(to string) bool { return strings.HasPrefix(to, "file://") }
+
+// pathOfFile is the path that file:///path names.
+func pathOfFile(to string) (string, error) {
+	u, err := url.Parse(to)
+	if err != nil || u.Host != "" || u.RawQuery != "" || u.Fragment != "" || !path.IsAbs(u.Path) || strings.Contains(to, ";") {
+		return "", fmt.Errorf("destination %q: want file:///path, and no more", to)
+	}
+	return u.Path, nil
+}
+
+func readTo(to string) (lines []toLine, err error) {
+	name, err := pathOfFile(to)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxToFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > maxToFile {
+		return nil, fmt.Errorf("%s: more than %d bytes", name, maxToFile)
+	}
+	seen := make(map[string]int)
+	n := 0
+	for line := range strings.Lines(string(b)) {
+		n++
+		text, _, _ := strings.Cut(" "+line, " #")
+		if text = strings.TrimSpace(text); text == "" {
+			continue
+		}
+		where := fmt.Sprintf("%s:%d: ", name, n)
+		if isFile(text) {
+			return nil, fmt.Errorf("%sa file names no other", where)
+		}
+		if err := CheckTo(text); err != nil {
+			return nil, fmt.Errorf("%s%w", where, err)
+		}
+		if seen[text] > 0 {
+			return nil, fmt.Errorf("%sline %d says the same", where, seen[text])
+		}
+		seen[text] = n
+		lines = append(lines, toLine{text, where})
+	}
+	if len(lines) == 0 {
+		return nil, fmt.Errorf("%s: no destination", name)
+	}
+	return lines, nil
+}
+
+// toFile is a file of destinations that a route follows.
+type toFile struct {
+	url, path string // immutable
+
+	// Guarded by route.setting.
+	seen, read fileStamp // at the last look, and when it was read
+	looks      int       // since it was refused
+
+	// Guarded by route.mu.
+	lines        int
+	err          error // why it was refused
+	done, failed int64
+}
+
+// fileStamp tells one state of a file from another.
+type fileStamp struct {
+	changed time.Time
+	size    int64
+	err     string
+}
+
+func stampOf(name string) fileStamp {
+	fi, err := os.Stat(name)
+	if err != nil {
+		return fileStamp{err: err.Error()}
+	}
+	return fileStamp{changed: fi.ModTime(), size: fi.Size()}
+}
+
+// readFiles puts the lines of files in their place. The route's setting is held.
+func (r *route) readFiles(to []string) (lines []toLine, files []*toFile, err error) {
+	for _, s := range to {
+		if !isFile(s) {
+			lines = append(lines, toLine{text: s})
+			continue
+		}
+		name, err := pathOfFile(s)
+		if err != nil {
+			return nil, nil, err
+		}
+		f := &toFile{url: s, path: name, read: stampOf(name)} // before reading: a change meanwhile is seen by the next look
+		f.seen = f.read
+		own, err := readTo(s)
+		if err != nil {
+			return nil, nil, err
+		}
+		f.lines = len(own)
+		lines, files = append(lines, own...), append(files, f)
+	}
+	return lines, files, nil
+}
+
+// followLocked keeps files, whose destinations the route has now, in place of those before. setting is held, and mu.
+func (r *route) followLocked(files []*toFile) {
+	for _, f := range files {
+		f.done = 1
+		for _, old := range r.files {
+			if old.url == f.url {
+				f.done, f.failed = old.done+1, old.failed
+			}
+		}
+	}
+	if r.files = files; len(files) > 0 && !r.isFollowing {
+		r.isFollowing = true
+		r.wg.Go(r.fileLoop)
+	}
+}
+
+// fileLoop looks for changes of the files that the route's destinations are from.
+func (r *route) fileLoop() {
+	ticker := time.NewTicker(filePeriod)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-r.donec:
+			return
+		}
+		r.lookAtFiles()
+	}
+}
+
+func (r *route) lookAtFiles() {
+	r.setting.Lock()
+	defer r.setting.Unlock()
+	var due []*toFile
+	for _, f := range r.files {
+		switch now := stampOf(f.path); {
+		case now != f.seen:
+			f.seen = now
+		case now != f.read:
+			due = append(due, f)
+		case f.err != nil: // only written here
+			if f.looks++; f.looks >= fileAgain {
+				due = append(due, f)
+			}
+		}
+	}
+	if len(due) == 0 {
+		return
+	}
+	err := r.setNamed(r.to)
+	if errors.Is(err, ErrClosed) {
+		return
+	}
+	if err == nil {
+		r.log.Info("destinations reloaded", "file", due[0].path, "destinations", len(r.dests()))
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, f := range due {
+		if f.err == nil || f.err.Error() != err.Error() {
+			r.log.Error("destinations not reloaded, the old ones stay", "err", err)
+		}
+		f.read, f.looks, f.err = f.seen, 0, err
+		f.failed++
+	}
+}

@@ -8,20 +8,17 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"net"
 	"os"
 	"os/signal"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/h2tp/h2tp/cmd/h2tp/internal/accesslog"
-	"github.com/h2tp/h2tp/proxy"
 )
 
 const serveUsage = `h2tp serve accepts exchanges at the --listen URLs and passes them on to the --to URLs.
@@ -115,13 +112,6 @@ func notify() chan os.Signal {
 	return sigc
 }
 
-// end is a front or a back.
-type end interface {
-	Serve(net.Listener) error
-	Shutdown(context.Context) error
-	Close() error
-}
-
 // server runs ends on their listeners.
 type server struct {
 	// Immutable.
@@ -148,15 +138,6 @@ type server struct {
 	isDraining bool
 }
 
-// served is a listener and who serves it.
-type served struct {
-	endpoint
-	ln        net.Listener
-	end       end
-	url       string      // with the port it has
-	isClosing atomic.Bool // a configuration without it was read
-}
-
 func newServer(args []string, o *options, list []*setting) *server {
 	s := &server{
 		log: o.log, args: args, base: o, cur: o, list: list, stamp: o.stamp, failc: make(chan error, 1), drainc: make(chan struct{}, 1),
@@ -164,20 +145,6 @@ func newServer(args []string, o *options, list []*setting) *server {
 	}
 	s.life, s.die = context.WithCancel(context.Background())
 	return s
-}
-
-// kind tells which listeners share an end: all fronts do, and backs with the
-// same prefix and the same way in.
-type kind struct {
-	scheme, prefix string
-}
-
-// kindOf is the kind of end that serves a listener.
-func kindOf(e endpoint) kind {
-	if e.scheme == "unix" {
-		return kind{"http", e.prefix}
-	}
-	return kind{e.scheme, e.prefix}
 }
 
 // start listens everywhere before anything is served, so that a taken port ends
@@ -199,101 +166,6 @@ func (s *server) start(ctx context.Context, o *options) error {
 	}
 	s.serveLocked(opened, made)
 	return nil
-}
-
-// openAll listens everywhere, or nowhere.
-func (o *options) openAll(ctx context.Context, list []endpoint) (opened []*served, err error) {
-	for _, e := range list {
-		ln, err := o.open(ctx, e)
-		if err != nil {
-			closeServed(opened)
-			return nil, about(flagOf(e), fmt.Errorf("flag --%s: %s: %w", flagOf(e), e.url, err))
-		}
-		if e.scheme == "https" && o.httpsAddr == nil {
-			o.httpsAddr = ln.Addr()
-		}
-		opened = append(opened, &served{endpoint: e, ln: ln, url: e.scheme + "://" + ln.Addr().String() + e.prefix})
-	}
-	return opened, nil
-}
-
-func closeServed(list []*served) {
-	for _, l := range list {
-		l.ln.Close()
-	}
-}
-
-// makeEndsLocked makes the ends that listeners need and that are not there yet, or closes the listeners.
-func (s *server) makeEndsLocked(opened []*served, ways []proxy.Route) (map[kind]end, error) {
-	made := make(map[kind]end)
-	for _, l := range opened {
-		k := kindOf(l.endpoint)
-		if s.ends[k] != nil || made[k] != nil {
-			continue
-		}
-		e, err := s.base.newEnd(k, ways, s.log)
-		if err != nil {
-			closeServed(opened)
-			for _, e := range made {
-				e.Close()
-			}
-			return nil, err
-		}
-		made[k] = e
-	}
-	return made, nil
-}
-
-// serveLocked serves listeners by ends that are there or were made for them.
-func (s *server) serveLocked(opened []*served, made map[kind]end) {
-	maps.Copy(s.ends, made)
-	for _, l := range opened {
-		k := kindOf(l.endpoint)
-		l.end = s.ends[k]
-		s.log.Info("listening", "url", l.url)
-		s.admin.add(l.end, k, l.url)
-		s.served = append(s.served, l)
-		s.wg.Go(func() { s.serveLoop(l) })
-	}
-}
-
-// flagOf is the flag that asked for a listener.
-func flagOf(e endpoint) string {
-	if e.scheme == "redirect" {
-		return "redirect"
-	}
-	return "listen"
-}
-
-func (o *options) newEnd(k kind, ways []proxy.Route, log *slog.Logger) (end, error) {
-	cfg := proxy.Config{Limits: o.Limits, Hop: o.Hop, Balance: o.Balance, Entry: o.Entry, Routes: ways, UpstreamTLS: o.upstreamTLS, Prefix: k.prefix, Logger: log}
-	cfg.RequestID, cfg.TraceContext = o.requestID, traceContexts[o.traceContext]
-	if o.onExchange != nil {
-		cfg.OnExchange = o.onExchange(k.scheme + k.prefix)
-	}
-	switch k.scheme {
-	case "http":
-		return proxy.NewFront(cfg)
-	case "https":
-		cfg.ListenTLS = o.webTLS.Config()
-		return proxy.NewFront(cfg)
-	case "redirect":
-		return o.newRedirector(o.httpsAddr), nil
-	case "h2tp":
-		cfg.ListenTLS = o.hopTLS.Config()
-	default:
-		cfg.Cleartext = true
-	}
-	return proxy.NewBack(cfg)
-}
-
-func (s *server) serveLoop(l *served) {
-	if err := l.end.Serve(l.ln); !errors.Is(err, proxy.ErrClosed) && !l.isClosing.Load() {
-		select {
-		case s.failc <- err:
-		default:
-		}
-	}
 }
 
 // wait ends with the first signal or ctx, and then drains.

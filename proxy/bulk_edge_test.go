@@ -674,13 +674,13 @@ func TestBodyFindsItsResponse(t *testing.T) {
 			await(t, b.readyc, "the next ready stream")
 			s.Reset(codeCancel)
 			ss.name(1, 7)
-		}, "502 Bad Gateway"},
+		}, "502 Bad Gateway or 200 cut"}, // on two connections: the record may be seen first
 		{"stream dies after its record", func(t *testing.T, b *bodyScript, ss *scriptStream) {
 			s := await(t, b.readyc, "a ready stream")
 			fill(s, 7, "bo", false)
 			ss.name(1, 7)
 			s.Reset(codeCancel)
-		}, "200 cut or 502 Bad Gateway"}, // as the one or the other is seen first
+		}, "200 cut or 502 Bad Gateway"},
 		{"stream ends without the body's end", func(t *testing.T, b *bodyScript, ss *scriptStream) {
 			s := await(t, b.readyc, "a ready stream")
 			fill(s, 7, "bo", false)

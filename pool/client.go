@@ -179,6 +179,17 @@ func (c *Client) Flush() {
 	}
 }
 
+// Leave is Flush for a peer that drains: it is told nothing, and what belongs to the streams that
+// are open may still be opened beside them, by [Client.OpenBeside].
+func (c *Client) Leave() {
+	c.mu.Lock()
+	conns := slices.Clone(c.conns)
+	c.mu.Unlock()
+	for _, cn := range conns {
+		cn.leave()
+	}
+}
+
 // Shutdown opens no more streams, waits until those that are open have ended or
 // ctx ends, and closes.
 func (c *Client) Shutdown(ctx context.Context) error {

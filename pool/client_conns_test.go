@@ -125,6 +125,41 @@ func TestFlushReplacesConnections(t *testing.T) {
 	})
 }
 
+func TestLeaveKeepsWhatIsOpenedBeside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cl, _ := pair(t, ServerConfig{Accept: echo}, ClientConfig{Conns: 2})
+		s, err := cl.Open(t.Context(), Header{Path: "/"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute) // a young connection that ends is not replaced at once
+		cl.Leave()
+		synctest.Wait()
+		if st := cl.Stats(); st.Dials != 4 || st.Conns != 3 || st.Errors != 0 {
+			t.Errorf("got %+v; want 4 dials, 3 connections, no error", st)
+		}
+		beside, err := cl.OpenBeside(t.Context(), s, Header{Path: "/"}, nil)
+		if err != nil || beside.c != s.c {
+			t.Fatalf("opened elsewhere, or %v", err)
+		}
+		next, err := cl.Open(t.Context(), Header{Path: "/"}, nil)
+		if err != nil || next.c == s.c {
+			t.Errorf("opened on the connection before, or %v", err)
+		}
+		for _, s := range []*Stream{s, beside} {
+			s.Write([]byte("x"))
+			s.CloseWrite()
+			if got, err := io.ReadAll(s); string(got) != "x" || err != nil {
+				t.Errorf("a stream before: got %q, %v", got, err)
+			}
+		}
+		synctest.Wait()
+		if st := cl.Stats(); st.Conns != 2 || st.Errors != 0 {
+			t.Errorf("got %+v; want 2 connections, no error", st)
+		}
+	})
+}
+
 func TestErrorsAreCountedAndReset(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ln := newPipeListener()

@@ -19,7 +19,7 @@ const steadyAfter = 2 * time.Second
 // Before all it is the one of beside.
 func (c *Client) pickLocked(beside *Stream) *conn {
 	if beside != nil {
-		if ok, _ := beside.c.hasRoom(); ok {
+		if beside.c.hasRoomBeside() {
 			return beside.c
 		}
 	}

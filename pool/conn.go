@@ -60,6 +60,7 @@ type conn struct {
 	streams    map[uint32]*Stream
 	nextID     uint32     // client only
 	isDraining bool       // GOAWAY was sent or received: no new streams
+	isLeft     bool       // client only: no new streams but beside others
 	goAwayID   uint32     // server: the last stream accepted before our GOAWAY
 	held       int        // server: streams that are over, but not for their owners
 	refused    int        // server: streams whose isRefused is set
@@ -184,7 +185,7 @@ func (c *conn) run() error {
 	for _, s := range c.streams {
 		left = append(left, s)
 	}
-	if _, isError := errors.AsType[*ConnError](err); c.isDraining && len(left) == 0 && !isError {
+	if _, isError := errors.AsType[*ConnError](err); (c.isDraining || c.isLeft) && len(left) == 0 && !isError {
 		err = ErrGoAway // whoever closed first, both ends knew
 	}
 	c.mu.Unlock()
@@ -319,14 +320,37 @@ func (c *conn) isStuck() bool {
 func (c *conn) hasRoom() (bool, int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.err == nil && !c.isDraining && uint32(len(c.streams)) < c.peerStreams && c.nextID < 1<<31-1, len(c.streams)
+	return c.roomLocked() && !c.isLeft, len(c.streams)
+}
+
+// hasRoomBeside is hasRoom for a stream that belongs to one of this connection's.
+func (c *conn) hasRoomBeside() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.roomLocked()
+}
+
+func (c *conn) roomLocked() bool {
+	return c.err == nil && !c.isDraining && uint32(len(c.streams)) < c.peerStreams && c.nextID < 1<<31-1
 }
 
 // isUsable reports whether streams may be opened, now or when others have ended.
 func (c *conn) isUsable() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.err == nil && !c.isDraining && c.nextID < 1<<31-1
+	return c.err == nil && !c.isDraining && !c.isLeft && c.nextID < 1<<31-1
+}
+
+// leave closes the connection once its last stream has ended.
+func (c *conn) leave() {
+	c.mu.Lock()
+	c.isLeft = true
+	isIdle := len(c.streams) == 0
+	c.mu.Unlock()
+	if isIdle {
+		c.closeSoon(ErrClosed)
+	}
+	c.changed()
 }
 
 // idleFor returns for how long there has been no stream.
@@ -370,7 +394,7 @@ func (c *conn) endStream(s *Stream, err error) {
 	tell := c.endStreamLocked(s, err)
 	over := s.over
 	s.over = nil
-	isIdle := c.isDraining && len(c.streams) == 0
+	isIdle := (c.isDraining || c.isLeft) && len(c.streams) == 0
 	c.mu.Unlock()
 	if isFirst {
 		c.cfg.Trace.closed(s, err)

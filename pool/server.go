@@ -211,6 +211,10 @@ func (s *Server) stop() []*conn {
 	return conns
 }
 
+// StopAccepting closes the listeners. Connections go on, and streams on them; Shutdown or
+// Close is to follow.
+func (s *Server) StopAccepting() { s.stop() }
+
 // Shutdown stops accepting, sends GOAWAY, waits until the open streams have
 // ended or ctx ends, and closes.
 func (s *Server) Shutdown(ctx context.Context) error {

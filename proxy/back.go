@@ -30,6 +30,7 @@ type Back struct {
 	sessions   map[string]*backStream // by token
 	isDraining bool
 	isClosed   bool
+	idlec      chan struct{}  // closed when draining and no stream is left
 	wg         sync.WaitGroup // the streams' flushLoops and watchLoops
 }
 
@@ -43,7 +44,7 @@ func NewBack(cfg Config) (*Back, error) {
 	if cfg.ListenTLS == nil && !cfg.Cleartext {
 		return nil, errors.New("proxy: a back needs ListenTLS or Cleartext")
 	}
-	b := &Back{cfg: cfg, streams: make(map[*backStream]struct{}), sessions: make(map[string]*backStream)}
+	b := &Back{cfg: cfg, streams: make(map[*backStream]struct{}), sessions: make(map[string]*backStream), idlec: make(chan struct{})}
 	b.cfg.Prefix = strings.TrimRight(b.cfg.Prefix, "/")
 	b.cfg.ProxyProtocol = false // a front's
 	if b.srv, err = pool.NewServer(pool.ServerConfig{
@@ -211,7 +212,18 @@ func (b *Back) forget(bs *backStream) {
 	delete(b.streams, bs)
 	b.fronts.Store(int64(len(b.streams)))
 	delete(b.sessions, bs.token)
+	b.idleLocked()
 	b.mu.Unlock()
+}
+
+func (b *Back) idleLocked() {
+	if b.isDraining && len(b.streams) == 0 {
+		select {
+		case <-b.idlec:
+		default:
+			close(b.idlec)
+		}
+	}
 }
 
 func (b *Back) list() []*backStream {
@@ -229,9 +241,15 @@ func (b *Back) list() []*backStream {
 func (b *Back) Shutdown(ctx context.Context) error {
 	b.mu.Lock()
 	b.isDraining = true
+	b.idleLocked()
 	b.mu.Unlock()
+	b.srv.StopAccepting()
 	for _, bs := range b.list() {
 		bs.drain()
+	}
+	select { // GOAWAY would keep the fronts from opening streams for bodies that they are owed
+	case <-b.idlec:
+	case <-ctx.Done():
 	}
 	err := b.srv.Shutdown(ctx)
 	b.mu.Lock()

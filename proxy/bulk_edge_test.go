@@ -833,9 +833,7 @@ func lyingFront(t testing.TB, addr string, fields []wire.Field, body string) *po
 	enc.AppendRequest(&b, &wire.Request{Method: []byte("POST"), Target: []byte("/"), Authority: []byte("x"), Fields: fields, BodyKind: wire.BodyFollows})
 	enc.AppendData(&b, []byte(body), false)
 	enc.AppendEnd(&b, nil)
-	if err := writeBatch(s, &b); err != nil {
-		t.Fatal(err)
-	}
+	writeBatch(s, &b) // the back may have seen enough before it is all written
 	s.CloseWrite()
 	return s
 }

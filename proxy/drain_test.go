@@ -196,3 +196,38 @@ func TestRelayWithoutBackFailsAfterOneWait(t *testing.T) {
 		}
 	})
 }
+
+// More large responses than there are ready streams: their bodies' streams are opened while the back drains.
+func TestADrainingBackOwesLargeResponsesToo(t *testing.T) {
+	for _, conns := range []int{1, 2} {
+		bubble(t, func(t *testing.T) {
+			m, up := newMemNet(), newMemNet()
+			srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				time.Sleep(time.Second)
+				w.Write(bodyOf(7, 100_000))
+			})}
+			go srv.Serve(up)
+			t.Cleanup(func() { srv.Close() })
+			b := startBack(t, m, Config{To: []string{"http://up:1"}, Dial: up.dial})
+			f, err := NewFront(Config{To: []string{"h2tpc://back:1"}, Dial: m.dial, Hop: Hop{Conns: conns, MinReady: 1, MaxReady: 1}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { f.Close() })
+			time.Sleep(time.Second)
+			var wg sync.WaitGroup
+			for range 5 {
+				wg.Go(func() {
+					if got, err := ask(f, "GET", "http://x/", ""); err != nil || got != string(bodyOf(7, 100_000)) {
+						t.Errorf("got %d bytes, %v", len(got), err)
+					}
+				})
+			}
+			time.Sleep(500 * time.Millisecond)
+			if err := b.Shutdown(t.Context()); err != nil {
+				t.Errorf("Shutdown: %v", err)
+			}
+			wg.Wait()
+		})
+	}
+}

@@ -69,18 +69,18 @@ func (ps *peerStream) header(path string, fields ...pool.Field) pool.Header {
 }
 
 // openBody opens a ready or bulk stream of this session. A 421 says that an
-// intermediary took it to another back: then on the batched stream's connection.
+// intermediary took it to another back: then on the batched stream's connection, as
+// when the back drains.
 func (ps *peerStream) openBody(ctx context.Context, path string, fields ...pool.Field) (*pool.Stream, error) {
 	h := ps.header(path, fields...)
-	isSpread := ps.isSpread.Load()
-	if !isSpread {
+	if !ps.isSpread.Load() && !ps.isLeft.Load() {
 		s, err := ps.p.bulk.Open(ctx, h, nil)
 		if se, ok := errors.AsType[*pool.StatusError](err); !ok || se.Status != 421 {
 			return s, err
 		}
-	}
-	if ps.isSpread.CompareAndSwap(false, true) {
-		ps.p.log.Warn("streams reach another back: an intermediary spreads them", "peer", ps.p.end.url)
+		if !ps.isLeft.Load() && ps.isSpread.CompareAndSwap(false, true) {
+			ps.p.log.Warn("streams reach another back: an intermediary spreads them", "peer", ps.p.end.url)
+		}
 	}
 	return ps.p.client.OpenBeside(ctx, ps.stream, h, nil)
 }

@@ -22,6 +22,7 @@ type peerStream struct {
 	unbatcher
 	pinged   time.Duration
 	isSpread atomic.Bool // a stream of the session reached another back
+	isLeft   atomic.Bool // the back drains: what others there are at its address is another
 
 	// Guarded by sender.mu.
 	inflight   table
@@ -158,6 +159,9 @@ func (ps *peerStream) onRecord(rec *wire.Record) error {
 			ps.p.fail(ex, f)
 		}
 	case wire.TypeDrain:
+		ps.isLeft.Store(true)
+		ps.p.client.Leave()
+		ps.p.bulk.Leave()
 		ps.drain(rec.ID, failure{code: wire.CodeDraining, isNotStarted: true, isPeers: true, err: ErrDraining})
 	case wire.TypePing:
 		ps.sender.mu.Lock()

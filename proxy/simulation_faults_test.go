@@ -51,7 +51,7 @@ func (e *simEnd) stop(drains bool) {
 		e.w.net.kill(e.addr)
 		e.w.outer.kill(e.addr)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), e.cfg.LeaveTimeout)
 	defer cancel()
 	var hop *Hop
 	if e.isFront {
@@ -121,7 +121,14 @@ func (w *simWorld) breakLoop(stopc <-chan struct{}) {
 			timer.Stop()
 			return
 		}
-		w.breakOne(random)
+		switch w.kind {
+		case wild:
+			w.breakOne(random)
+		case gentle:
+			w.breakGently(random)
+		case polite:
+			w.replaceOne(random)
+		}
 		w.mu.Lock()
 		w.counts.Faults++
 		w.mu.Unlock()
@@ -167,6 +174,46 @@ func (w *simWorld) breakOne(random *rand.Rand) {
 	default:
 		w.breakConn(random, w.net.list(""))
 	}
+}
+
+// breakGently breaks one back or upstream, and waits until that is over.
+func (w *simWorld) breakGently(random *rand.Rand) {
+	up, back := pickOf(random, w.ups...), pickOf(random, w.backs...)
+	drains := random.IntN(2) == 0
+	switch random.IntN(4) {
+	case 0:
+		up.stop(drains)
+		time.Sleep(time.Duration(random.IntN(3000)) * time.Millisecond)
+		up.start()
+	case 1:
+		back.stop(drains)
+		time.Sleep(time.Duration(random.IntN(3000)) * time.Millisecond)
+		back.start()
+	default:
+		addr := pickOf(random, up.addr, back.addr)
+		w.net.set(addr, frozen)
+		time.Sleep(time.Duration(random.IntN(5000)) * time.Millisecond)
+		if drains {
+			w.net.kill(addr)
+		}
+		w.net.set(addr, reachable)
+	}
+	time.Sleep(5 * time.Second) // until checks and pings have passed again
+}
+
+// replaceOne restarts a back as one should, or gives an end other destinations.
+func (w *simWorld) replaceOne(random *rand.Rand) {
+	e := pickOf(random, append(w.backs, w.front)...)
+	if e.isFront || random.IntN(2) == 0 {
+		e.replace(random)
+		time.Sleep(time.Duration(random.IntN(1000)) * time.Millisecond)
+		e.setTo(e.cfg.To)
+	} else {
+		e.stop(true)
+		time.Sleep(time.Duration(random.IntN(1000)) * time.Millisecond)
+		e.start()
+	}
+	time.Sleep(3 * time.Second) // until it is reached
 }
 
 // replace gives an end some of the destinations that it had at first, with other weights.

@@ -71,6 +71,16 @@ func (c *simCounts) add(o simCounts) {
 
 const simFront = "front:1"
 
+// simKind is what breaks in a simulation, and what has to hold then.
+type simKind int
+
+const (
+	wild   simKind = iota // all, at any time: what is answered is right, and nothing is left
+	gentle                // one back or upstream at a time: a small GET never fails
+	polite                // backs drain, and destinations are replaced: nothing fails
+	kinds
+)
+
 // simWorld is one simulation.
 type simWorld struct {
 	t       *testing.T
@@ -82,6 +92,7 @@ type simWorld struct {
 	backs   []*simEnd
 	front   *simEnd
 	clients int
+	kind    simKind
 
 	mu     sync.Mutex // guards all below
 	runs   map[int]int
@@ -93,9 +104,12 @@ func newSimWorld(t *testing.T, seed uint64) *simWorld {
 	faulty := []float64{0, 0.02, 0.1, 0.3}
 	slow := []time.Duration{0, time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond}
 	w := &simWorld{
-		t: t, seed: seed, random: random, runs: make(map[int]int), clients: 2 + random.IntN(12),
+		t: t, seed: seed, random: random, runs: make(map[int]int), clients: 2 + random.IntN(12), kind: simKind(seed % uint64(kinds)),
 		outer: newSimNet(seed^1, faulty[random.IntN(3)], slow[random.IntN(2)]),
 		net:   newSimNet(seed, faulty[random.IntN(4)], slow[random.IntN(4)]),
+	}
+	if w.kind != wild {
+		w.outer.faulty, w.net.faulty = 0, 0
 	}
 	var to []string
 	for i := range 2 + random.IntN(2) {
@@ -121,7 +135,7 @@ func pickOf[T any](r *rand.Rand, list ...T) T { return list[r.IntN(len(list))] }
 // config makes up how one end is configured; each bound is within what the simulation waits.
 func (w *simWorld) config(to []string) Config {
 	r := w.random
-	return Config{
+	cfg := Config{
 		To: to, Cleartext: true, Dial: w.net.dial,
 		Limits: Limits{
 			BatchLimit: pickOf(r, 0, 1024, 20_000), Timeout: 5 * time.Second, ConnectTimeout: time.Second, QueueTimeout: pickOf(r, 0, 300*time.Millisecond),
@@ -138,6 +152,11 @@ func (w *simWorld) config(to []string) Config {
 			LeaveTimeout: 2 * time.Second, CheckPath: pickOf(r, "", "/check"), CheckPeriod: 500 * time.Millisecond, CheckTimeout: 300 * time.Millisecond,
 		},
 	}
+	if w.kind != wild { // there is time, and room, for what has to be waited for
+		cfg.Timeout, cfg.LeaveTimeout, cfg.QueueTimeout, cfg.MaxUpstreamConns = 20*time.Second, 20*time.Second, 0, 0
+		cfg.CheckPath = "/check"
+	}
+	return cfg
 }
 
 // run lets clients ask while things break, then while nothing does.

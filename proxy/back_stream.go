@@ -240,10 +240,10 @@ func (bs *backStream) onRequest(rec *wire.Record) error {
 }
 
 // isOverShareLocked reports whether this session is to take no more: it has its
-// share of MaxExchanges, of which only the last eighth is left. That one is for
+// share of what this back can take, of which only the last eighth is left. That one is for
 // the sessions that have less, so that no front takes all.
 func (bs *backStream) isOverShareLocked() bool {
-	most, sessions := int64(bs.b.cfg.MaxExchanges), bs.b.fronts.Load()
+	most, sessions := bs.b.route.capacity.Load(), bs.b.fronts.Load()
 	if most <= 0 || sessions < 2 || bs.b.route.inflight.Load() < most-(most+7)/8 {
 		return false
 	}

@@ -438,10 +438,18 @@ func TestAFrontAvoidsABackWhoseUpstreamsAreGone(t *testing.T) {
 }
 
 func TestNoFrontTakesAllOfABack(t *testing.T) {
+	t.Run("in flight", func(t *testing.T) { testShares(t, Limits{MaxExchanges: 16}, 16) })
+	t.Run("and in a queue", func(t *testing.T) {
+		testShares(t, Limits{MaxDestExchanges: 6, MaxQueue: 10, QueueTimeout: patience}, 6)
+	})
+}
+
+// testShares has a back with room for 16, of which so many run.
+func testShares(t *testing.T, limits Limits, run int64) {
 	releasec := make(chan struct{})
 	var running atomic.Int64
 	ln := listenTCP(t)
-	b := startBack(t, ln, Config{Limits: Limits{MaxExchanges: 16}, Handler: func(*fasthttp.RequestCtx) {
+	b := startBack(t, ln, Config{Limits: limits, Handler: func(*fasthttp.RequestCtx) {
 		running.Add(1)
 		<-releasec
 	}})
@@ -470,7 +478,7 @@ func TestNoFrontTakesAllOfABack(t *testing.T) {
 			t.Errorf("the modest front has %d; want 200", status)
 		}
 	})
-	awaitTrue(t, func() bool { return running.Load() == 16 }, "all that fit")
+	awaitTrue(t, func() bool { return running.Load() == run && b.route.inflight.Load() == 16 }, "all that fit")
 	close(releasec)
 	wg.Wait()
 }

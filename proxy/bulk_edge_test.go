@@ -176,7 +176,7 @@ func TestStreamsShareTheBoundOnConnections(t *testing.T) {
 	idle := func() bool {
 		u.mu.Lock()
 		defer u.mu.Unlock()
-		return len(u.free) == 1 || len(u.conns)+len(u.bulk) == 0
+		return len(u.free) == 1 || len(u.conns)+u.bulks == 0
 	}
 	long := strings.Repeat("x", 100_000)
 	c := dialClient(t, addr)
@@ -193,7 +193,7 @@ func TestStreamsShareTheBoundOnConnections(t *testing.T) {
 	awaitTrue(t, func() bool {
 		u.mu.Lock()
 		defer u.mu.Unlock()
-		return u.waiting.len() == 2
+		return u.lobby.n == 2
 	}, "two exchanges that wait")
 	g.open()
 	c.read("GET").want(t, 200, "a request that waited for a stream's end")
@@ -222,7 +222,7 @@ func TestStreamThatWaitsInVainIsAnswered(t *testing.T) {
 			return func() bool {
 				u.mu.Lock()
 				defer u.mu.Unlock()
-				return u.waiting.len() == want && len(u.carried) == want
+				return u.lobby.n == want
 			}
 		}
 		c := dialClient(t, addr)

@@ -36,10 +36,23 @@ type Limits struct {
 	// 504 beyond, to within 100 ms. If zero, 60 s is used. If negative, there is
 	// no bound.
 	Timeout time.Duration
-	// ConnectTimeout bounds one dial. If zero, 5 s is used.
+	// FirstByteTimeout bounds the time from the whole request, as it was given to an upstream, to
+	// the head of its response: 504 beyond, to within 100 ms. If zero or negative, only Timeout does.
+	FirstByteTimeout time.Duration
+	// StallTimeout bounds how long an upstream may send nothing in the middle of a streamed body:
+	// it is cut off beyond. Tunnels are left alone. If zero or negative, there is no bound.
+	StallTimeout time.Duration
+	// ConnectTimeout bounds one dial, TLS included. If zero, 5 s is used.
 	ConnectTimeout time.Duration
-	// QueueTimeout bounds how long an exchange waits while there is no connection
-	// to a peer: 502 beyond, to within 100 ms. If zero, 1 s is used.
+	// MaxDestExchanges bounds the exchanges in flight at one destination, streamed
+	// bodies included; more wait. One of To that names a max has that. If zero or
+	// negative, there is no bound.
+	MaxDestExchanges int
+	// MaxQueue bounds the exchanges that wait for one destination; one more is answered
+	// 503 with Retry-After. If zero, 10000 is used. If negative, none waits.
+	MaxQueue int
+	// QueueTimeout bounds how long an exchange waits for a destination, to within 100 ms:
+	// 503 beyond, or 502 where there is no connection to a peer. If zero, 1 s is used.
 	QueueTimeout time.Duration
 	// IdleTimeout bounds how long a connection to a client, or to an upstream, stays open
 	// without an exchange. If zero, 75 s is used for clients and 55 s for upstreams.
@@ -61,7 +74,7 @@ type Limits struct {
 	// /64 of IPv6; one more is closed. If zero or negative, there is no bound.
 	MaxConnsPerAddr int
 	// MaxUpstreamConns bounds the connections to one upstream; more exchanges
-	// wait for one. If zero, 1024 is used.
+	// wait for one, as with MaxDestExchanges. If zero, 1024 is used.
 	MaxUpstreamConns int
 	// GetOnly answers 405 to every method but GET and HEAD.
 	GetOnly bool
@@ -85,6 +98,7 @@ func (l *Limits) complete() error {
 	def(&l.BatchLimit, 64<<10)
 	def(&l.Timeout, 60*time.Second)
 	def(&l.ConnectTimeout, 5*time.Second)
+	def(&l.MaxQueue, 10000)
 	def(&l.QueueTimeout, time.Second)
 	def(&l.ReadTimeout, 30*time.Second)
 	def(&l.WriteTimeout, 30*time.Second)
@@ -218,7 +232,7 @@ type Config struct {
 	Entry
 	// To names the destinations: http://host:port, https://host:port or
 	// unix:///path for an upstream, h2tp://host:port[/prefix] for a peer over TLS,
-	// h2tpc://host:port[/prefix] for one in the clear. ;weight=N and ;tier=N may follow:
+	// h2tpc://host:port[/prefix] for one in the clear. ;weight=N, ;tier=N and ;max=N may follow:
 	// of the lowest tier with healthy members one is chosen, as Balance says. With ;resolve=D
 	// the host is looked up each D, and each of its addresses is a destination; ;srv=D does
 	// so with SRV records, whose priorities are tiers. NewFront and NewBack wait for the

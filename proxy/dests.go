@@ -115,7 +115,7 @@ func (r *route) parseTo(to []toLine) (named []balance.Destination, err error) {
 }
 
 // applyLocked makes list the destinations. Those of the same name stay what they are, but
-// for weight and tier; newcomers start slowly; those that are not there any more are
+// for weight, tier and max; newcomers start slowly; those that are not there any more are
 // given nothing else, have LeaveTimeout for what they have, and are closed.
 func (r *route) applyLocked(list []balance.Destination) error {
 	old := r.set.Load()
@@ -129,6 +129,7 @@ func (r *route) applyLocked(list []balance.Destination) error {
 	next := &destSet{leaving: slices.Clone(old.leaving), hopIn: old.hopIn, hopOut: old.hopOut}
 	var entries []balance.Entry
 	var fresh []destination
+	var bounds []int
 	for i := range list {
 		var d destination
 		name := list[i].Name()
@@ -145,7 +146,11 @@ func (r *route) applyLocked(list []balance.Destination) error {
 			fresh = append(fresh, d)
 		}
 		next.dests = append(next.dests, d)
+		bounds = append(bounds, list[i].Max)
 		entries = append(entries, balance.Entry{Member: d.inGroup(), Weight: list[i].Weight, Tier: list[i].Tier})
+	}
+	for i, d := range next.dests {
+		d.bound(bounds[i])
 	}
 	if len(next.dests) == 1 {
 		next.only = next.dests[0]
@@ -179,6 +184,7 @@ func (r *route) newDestination(to *balance.Destination) (destination, error) {
 	if !end.isHop {
 		u := newUpstream(r, r.config, end)
 		u.member = r.group.NewMember(end.url, u, true)
+		u.lobby.member = u.member
 		return u, nil
 	}
 	p, err := newPeer(r, r.config, end)
@@ -186,6 +192,7 @@ func (r *route) newDestination(to *balance.Destination) (destination, error) {
 		return nil, err
 	}
 	p.member = r.group.NewMember(end.url, p, false)
+	p.lobby.member = p.member
 	return p, nil
 }
 
@@ -219,8 +226,8 @@ func (r *route) endSet() *destSet {
 }
 
 // SetTo replaces the destinations, named as in Config.To, while exchanges run. Those
-// of the same URL keep their connections, health and counts, and take their weight and
-// tier from to; newcomers start slowly; those not named any more are sent nothing
+// of the same URL keep their connections, health and counts, and take their weight,
+// tier and max from to; newcomers start slowly; those not named any more are sent nothing
 // else, have LeaveTimeout to finish what they have, and are closed. It waits for the
 // first lookup of names that are new, 5 s at most, and for nothing else. It changes
 // nothing when it returns an error, as when no name has an address. ErrClosed says that

@@ -40,8 +40,14 @@ type exchange struct {
 	delivered   time.Duration // when it was delivered last
 	last        destination   // and where
 	deadline    time.Duration // on the route's clock
-	queued      time.Duration // when it began to wait for a peer
+	queued      time.Duration // when it began to wait in a lobby
+	waiter      *waiter       // the goroutine that waits there with it, of those that go by carry
+	held        *peer         // it counts in that peer's bound
 	chosen
+
+	// Guarded by the lock of the destination in whose lobby it waits.
+	before, behind *exchange
+	isQueued       bool
 }
 
 // sink is the accepting half's side of an exchange. Its methods are called by the
@@ -76,6 +82,7 @@ func (ex *exchange) reset() {
 	ex.isCancelled.Store(false)
 	ex.last, ex.attempts, ex.started, ex.mayWait, ex.src = nil, 0, 0, false, nil
 	ex.isBulk, ex.isTouched = false, false
+	ex.waiter, ex.held = nil, nil
 	ex.member = nil
 }
 
@@ -103,6 +110,7 @@ func (ex *exchange) finishAt(resp *wire.Response, now time.Duration) {
 		ex.log(resp.Status, "", int64(len(resp.Body)), now)
 	}
 	ex.route.left()
+	ex.release()
 	if ex.member != nil {
 		ex.noteHead(resp.Status)
 		ex.letGo()
@@ -119,7 +127,9 @@ func (ex *exchange) stream(resp *wire.Response) bodyWriter {
 	ex.last.meter().answered(ex, resp.Status, r.now())
 	ex.noteHead(resp.Status)
 	ex.member = nil // ex may be used again before the body is over
-	c := &countedBody{r: r, member: m, isTunnel: resp.Status == 101, method: methodIndex(ex.req.Method), began: ex.began, status: resp.Status}
+	held := ex.held
+	ex.held = nil
+	c := &countedBody{r: r, member: m, held: held, isTunnel: resp.Status == 101, method: methodIndex(ex.req.Method), began: ex.began, status: resp.Status}
 	if r.onExchange != nil {
 		c.entry = new(Exchange)
 		ex.describe(c.entry)
@@ -140,6 +150,7 @@ type countedBody struct {
 	bodyWriter
 	r        *route
 	member   *balance.Member // that it is on; may be nil
+	held     *peer           // as the exchange's
 	total    int64
 	isTunnel bool // an Upgrade's: no body
 
@@ -161,6 +172,9 @@ func (c *countedBody) left() {
 	c.r.left()
 	if c.member != nil {
 		c.member.Drop()
+	}
+	if c.held != nil {
+		c.held.leave()
 	}
 }
 
@@ -205,6 +219,7 @@ func (ex *exchange) fail(f failure) {
 	if !f.isNotStarted {
 		ex.started++
 	}
+	ex.release()
 	if ex.route.repeat(ex, f) {
 		return
 	}
@@ -251,6 +266,7 @@ func (m *destMeter) answered(ex *exchange, status int, now time.Duration) {
 func (ex *exchange) drop() {
 	ex.gone()
 	ex.route.left()
+	ex.release()
 	ex.letGo()
 	ex.sink.dropped(ex)
 }
@@ -270,6 +286,15 @@ func (ex *exchange) cancel() bool {
 	}
 	ex.gone()
 	ex.route.left()
+	ex.release()
 	ex.letGo()
 	return true
+}
+
+// release gives the room back that ex took of a bound.
+func (ex *exchange) release() {
+	if p := ex.held; p != nil {
+		ex.held = nil
+		p.leave()
+	}
 }

@@ -31,8 +31,9 @@ type handlerOut struct {
 
 	mu       sync.Mutex // guards all below
 	free     []*handlerLoop
-	queue    fifo // what no goroutine has taken yet
-	isWaking bool // one is about to look at it
+	lobby    lobby // and what no goroutine has taken yet
+	active   int   // handlers that run
+	isWaking bool  // a goroutine is about to look at the lobby
 	isClosed bool
 }
 
@@ -49,21 +50,46 @@ type handlerLoop struct {
 
 func newHandlerOut(r *route, cfg *Config) *handlerOut {
 	h := &handlerOut{route: r, cfg: cfg, handler: cfg.Handler}
-	// A handler cannot be stopped; the exchange is let go when it returns.
-	h.here.cancel = func(*exchange) bool { return false }
+	h.lobby.init(&cfg.Limits)
+	h.here.cancel = h.unqueue
 	return h
 }
 
 func (h *handlerOut) name() string            { return "handler" }
 func (h *handlerOut) load() int               { return int(h.running.Load()) }
 func (h *handlerOut) isUp(time.Duration) bool { return true }
+func (h *handlerOut) capacity() int64         { return h.lobby.within(h.lobby.most()) }
 
 func (h *handlerOut) start()                   {}
+func (h *handlerOut) bound(most int)           { h.lobby.bound(most) }
 func (h *handlerOut) inGroup() *balance.Member { return nil }
 
-// sweep has nothing to do: a handler's deadline is its own business, and the
-// accepting half of a pair keeps the exchange's.
-func (h *handlerOut) sweep(time.Duration) {}
+// sweep fails what has waited too long for room. A running handler's deadline is its
+// own business, and the accepting half of a pair keeps the exchange's.
+func (h *handlerOut) sweep(now time.Duration) {
+	h.mu.Lock()
+	var late []*exchange
+	if h.lobby.most() > 0 { // without a bound none waits for room
+		late = h.lobby.takeLate(now)
+	}
+	h.mu.Unlock()
+	for _, ex := range late {
+		h.running.Add(-1)
+		ex.fail(h.lobby.lateness(ex, now))
+	}
+}
+
+// unqueue is the station of all exchanges. A handler cannot be stopped: its exchange
+// is let go when it returns.
+func (h *handlerOut) unqueue(ex *exchange) bool {
+	h.mu.Lock()
+	isIn := ex.waiter == nil && h.lobby.remove(ex) // else carry waits for its end
+	h.mu.Unlock()
+	if isIn {
+		h.running.Add(-1)
+	}
+	return isIn
+}
 
 func (h *handlerOut) deliver(ex *exchange) {
 	h.running.Add(1)
@@ -76,9 +102,28 @@ func (h *handlerOut) deliver(ex *exchange) {
 		ex.fail(failure{code: wire.CodeDraining, isNotStarted: true, err: ErrClosed})
 		return
 	}
-	h.queue.push(ex)
+	isGone := ex.isCancelled.Load()
+	isIn := isGone || h.lobby.hasRoom(h.active) || h.lobby.n < h.lobby.length
+	switch {
+	case isGone:
+	case isIn:
+		if h.lobby.most() > 0 {
+			ex.queued = h.route.now()
+		}
+		h.lobby.push(ex)
+	default:
+		h.lobby.refused.Add(1)
+	}
 	l := h.wakeLocked()
 	h.mu.Unlock()
+	switch {
+	case isGone:
+		h.running.Add(-1)
+		ex.drop()
+	case !isIn:
+		h.running.Add(-1)
+		ex.fail(failure{code: wire.CodeOverload, isNotStarted: true, err: ErrOverloaded})
+	}
 	if l != nil {
 		l.wakec <- struct{}{}
 	}
@@ -117,10 +162,10 @@ func (h *handlerOut) carry(ex *exchange) {
 	ex.req.BodyKind, ex.req.Body = kind, body
 	to := ex.sink
 	done := make(chan struct{})
-	ex.sink = &carried{sink: to, donec: done}
+	ex.sink, ex.waiter = &carried{sink: to, donec: done}, new(waiter)
 	h.deliver(ex)
 	<-done
-	ex.sink = to // the exchange may be used again
+	ex.sink, ex.waiter = to, nil // the exchange may be used again
 }
 
 // carried tells carry when the handler has answered.
@@ -143,7 +188,7 @@ func (c *carried) dropped(ex *exchange)         { c.sink.dropped(ex); close(c.do
 // that takes an exchange has the next one woken first, so a handler that waits
 // delays nobody, and quick ones run on few goroutines.
 func (h *handlerOut) wakeLocked() *handlerLoop {
-	if h.isWaking || h.queue.len() == 0 {
+	if h.isWaking || h.lobby.n == 0 || !h.lobby.hasRoom(h.active) {
 		return nil
 	}
 	h.isWaking = true
@@ -164,7 +209,9 @@ func (l *handlerLoop) loop() {
 	for range l.wakec {
 		h.mu.Lock()
 		h.isWaking = false
-		for ex := h.queue.pop(); ex != nil; ex = h.queue.pop() {
+		for h.lobby.n > 0 && h.lobby.hasRoom(h.active) {
+			ex := h.lobby.pop()
+			h.active++
 			next := h.wakeLocked()
 			h.mu.Unlock()
 			if next != nil {
@@ -172,6 +219,7 @@ func (l *handlerLoop) loop() {
 			}
 			l.serve(ex)
 			h.mu.Lock()
+			h.active--
 		}
 		if h.isClosed {
 			h.mu.Unlock()
@@ -294,7 +342,7 @@ func (h *handlerOut) close() {
 	h.isClosed = true
 	free := h.free
 	h.free = nil
-	queue := h.queue.takeAll(func(*exchange) bool { return true })
+	queue := h.lobby.takeAll(func(*exchange) bool { return true })
 	h.mu.Unlock()
 	for _, ex := range queue {
 		h.running.Add(-1)

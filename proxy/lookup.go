@@ -124,7 +124,7 @@ func expandLocked(named []balance.Destination, lookups map[balance.Destination]*
 		}
 		for _, found := range l.found {
 			if !d.IsSRV {
-				found.Weight, found.Tier = d.Weight, d.Tier
+				found.Weight, found.Tier, found.Max = d.Weight, d.Tier, d.Max
 			}
 			list = append(list, found)
 		}

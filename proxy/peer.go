@@ -17,7 +17,7 @@ import (
 )
 
 // peer is the delivering half that sends exchanges to a back. peerLoop keeps a
-// batched stream open; what comes while there is none waits, within QueueTimeout.
+// batched stream open; what comes while there is none, or no room, waits in the lobby.
 type peer struct {
 	// Immutable.
 	route  *route
@@ -38,9 +38,10 @@ type peer struct {
 
 	mu         sync.Mutex // guards all below
 	stream     *peerStream
-	upc        chan struct{}            // closed and replaced when stream is set
 	old        map[*peerStream]struct{} // draining
-	waiting    fifo
+	lobby      lobby
+	running    int   // exchanges within the lobby's bound; not counted without one
+	isPassing  bool  // next runs
 	isDown     bool  // the last attempt to open a stream failed
 	err        error // why
 	isDraining bool
@@ -48,7 +49,8 @@ type peer struct {
 }
 
 func newPeer(r *route, cfg *Config, end endpoint) (*peer, error) {
-	p := &peer{route: r, cfg: cfg, end: end, log: cfg.Logger, old: make(map[*peerStream]struct{}), upc: make(chan struct{})}
+	p := &peer{route: r, cfg: cfg, end: end, log: cfg.Logger, old: make(map[*peerStream]struct{})}
+	p.lobby.init(&cfg.Limits)
 	p.here.cancel = p.unqueue
 	pc := pool.ClientConfig{
 		Common: pool.Common{
@@ -83,6 +85,7 @@ func newPeer(r *route, cfg *Config, end endpoint) (*peer, error) {
 func (p *peer) name() string             { return p.end.url }
 func (p *peer) load() int                { return int(p.inflight.Load()) }
 func (p *peer) inGroup() *balance.Member { return p.member }
+func (p *peer) bound(most int)           { p.lobby.bound(most) }
 func (p *peer) start()                   { p.wg.Go(p.peerLoop) }
 
 func (p *peer) isUp(time.Duration) bool {
@@ -91,31 +94,22 @@ func (p *peer) isUp(time.Duration) bool {
 	return p.stream != nil
 }
 
-// deliver appends the request to the stream's open batch, or to the queue while
-// there is no stream.
+// deliver appends the request to the stream's open batch, or lets it wait while
+// there is no stream, or no room.
 func (p *peer) deliver(ex *exchange) {
 	p.inflight.Add(1)
 	ex.mayWait = false // the response comes on a connection's reading goroutine
 	p.mu.Lock()
 	ps := p.stream
-	isClosed := p.isClosed || p.isDraining
-	if ps == nil && !isClosed {
-		ex.at.Store(&p.here)
-		if !ex.isCancelled.Load() {
-			ex.queued = p.route.now()
-			p.waiting.push(ex) // bounded by the route's MaxExchanges
-			p.mu.Unlock()
-			return
-		}
-	}
-	p.mu.Unlock()
 	switch {
-	case isClosed:
+	case p.isClosed || p.isDraining:
+		p.mu.Unlock()
 		p.fail(ex, failure{code: wire.CodeDraining, isNotStarted: true, err: ErrDraining})
-	case ps == nil:
-		p.inflight.Add(-1)
-		ex.drop()
+	case ps == nil || !p.hasRoomLocked():
+		p.waitAndUnlock(ex)
 	default:
+		p.countLocked(ex)
+		p.mu.Unlock()
 		ps.deliver(ex)
 	}
 }
@@ -124,17 +118,6 @@ func (p *peer) deliver(ex *exchange) {
 func (p *peer) fail(ex *exchange, f failure) {
 	p.inflight.Add(-1)
 	ex.fail(f)
-}
-
-// unqueue is the station of the exchanges that wait.
-func (p *peer) unqueue(ex *exchange) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.waiting.remove(ex) {
-		return false
-	}
-	p.inflight.Add(-1)
-	return true
 }
 
 // peerLoop keeps a batched stream: it opens one when there is none, and another
@@ -236,8 +219,6 @@ func (p *peer) use(ps *peerStream) {
 	p.mu.Lock()
 	before := p.stream
 	p.setStreamLocked(ps)
-	close(p.upc)
-	p.upc = make(chan struct{})
 	if before != nil {
 		p.old[before] = struct{}{}
 	}
@@ -254,17 +235,12 @@ func (p *peer) use(ps *peerStream) {
 	p.mu.Lock()
 	wasDown := p.isDown
 	p.isDown, p.err = false, nil
-	waiting := p.waiting.takeAll(func(*exchange) bool { return true })
 	isClosing := p.isClosed || p.isDraining
 	p.mu.Unlock()
 	if wasDown {
 		p.log.Info("peer is up", "peer", p.end.url)
 	}
-	now := p.route.now()
-	for _, ex := range waiting {
-		p.destMeter.queued.time(now - ex.queued)
-		ps.deliver(ex)
-	}
+	p.next()
 	if isClosing {
 		ps.drain(^uint32(0), failure{})
 	}
@@ -314,17 +290,20 @@ func (p *peer) streams() []*peerStream {
 // sweep fails what has waited or run too long, and watches the streams.
 func (p *peer) sweep(now time.Duration) {
 	p.mu.Lock()
-	late := p.waiting.takeAll(func(ex *exchange) bool {
-		return now-ex.queued >= p.cfg.QueueTimeout || now >= ex.deadline
-	})
+	late := p.lobby.takeLate(now)
+	p.tellLocked()
+	isUp := p.stream != nil
 	err := p.err // of a stream; an older one than a dial's that failed
 	p.mu.Unlock()
 	if dialErr := p.client.Err(); dialErr != nil {
 		err = dialErr
 	}
-	for _, ex := range late {
-		p.fail(ex, failure{code: wire.CodeUnreachable, isNotStarted: true, err: err})
-	}
+	p.failWaits(late, func(ex *exchange) failure {
+		if isUp || now >= ex.deadline {
+			return p.lobby.lateness(ex, now)
+		}
+		return failure{code: wire.CodeUnreachable, isNotStarted: true, err: err}
+	})
 	for _, ps := range p.streams() {
 		ps.sweep(now)
 	}
@@ -333,13 +312,11 @@ func (p *peer) sweep(now time.Duration) {
 func (p *peer) shutdown(ctx context.Context) {
 	p.mu.Lock()
 	p.isDraining = true
-	waiting := p.waiting.takeAll(func(*exchange) bool { return true })
-	close(p.upc) // for those whose exchanges are carried
-	p.upc = make(chan struct{})
+	waiting := p.lobby.takeAll(func(*exchange) bool { return true })
 	p.mu.Unlock()
-	for _, ex := range waiting {
-		p.fail(ex, failure{code: wire.CodeDraining, isNotStarted: true, err: ErrDraining})
-	}
+	p.failWaits(waiting, func(*exchange) failure {
+		return failure{code: wire.CodeDraining, isNotStarted: true, err: ErrDraining}
+	})
 	for _, ps := range p.streams() {
 		ps.drain(^uint32(0), failure{})
 	}
@@ -364,11 +341,11 @@ func (p *peer) close() {
 	p.bulk.Close()
 	p.wg.Wait()
 	p.mu.Lock()
-	waiting := p.waiting.takeAll(func(*exchange) bool { return true })
+	waiting := p.lobby.takeAll(func(*exchange) bool { return true })
 	p.mu.Unlock()
-	for _, ex := range waiting {
-		p.fail(ex, failure{code: wire.CodeDraining, isNotStarted: true, err: ErrClosed})
-	}
+	p.failWaits(waiting, func(*exchange) failure {
+		return failure{code: wire.CodeDraining, isNotStarted: true, err: ErrClosed}
+	})
 }
 
 // pooled are the counts of the connections, those of bulk streams too.

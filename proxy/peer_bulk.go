@@ -26,41 +26,6 @@ func (p *peer) carry(ex *exchange) {
 	}
 }
 
-// awaitStream returns the batched stream whose session a bulk stream joins; it
-// waits for one within QueueTimeout.
-func (p *peer) awaitStream(ctx context.Context) (*peerStream, error) {
-	timer := time.NewTimer(p.cfg.QueueTimeout)
-	defer timer.Stop()
-	for {
-		p.mu.Lock()
-		ps, c := p.stream, p.upc
-		isEnding := p.isClosed || p.isDraining
-		p.mu.Unlock()
-		switch {
-		case ps != nil:
-			return ps, nil
-		case isEnding:
-			return nil, ErrDraining
-		}
-		select {
-		case <-c:
-		case <-timer.C:
-			if err := p.client.Err(); err != nil {
-				return nil, err
-			}
-			p.mu.Lock()
-			err := p.err
-			p.mu.Unlock()
-			if err != nil { // the peer refuses
-				return nil, err
-			}
-			return nil, errors.New("no connection in time")
-		case <-ctx.Done():
-			return nil, ErrClosed
-		}
-	}
-}
-
 // header is what opens a ready or bulk stream of this session.
 func (ps *peerStream) header(path string, fields ...pool.Field) pool.Header {
 	fields = append(fields, pool.Field{Name: "h2tp-session", Value: ps.session, Sensitive: true})
@@ -154,14 +119,13 @@ func (b *peerBulk) run() *failure {
 // open opens the stream.
 func (b *peerBulk) open(ctx context.Context) *failure {
 	p := b.p
-	ps, err := p.awaitStream(ctx)
-	if err == ErrDraining {
-		return &failure{code: wire.CodeDraining, isNotStarted: true, err: err}
-	} else if err != nil {
-		return &failure{code: wire.CodeUnreachable, isNotStarted: true, err: err}
+	ps, f := p.admit(ctx, b.ex)
+	if f != nil {
+		return f
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.ConnectTimeout)
 	defer cancel()
+	var err error
 	if b.s, err = ps.openBody(ctx, pathBulk, b.in.own.fields()...); err != nil {
 		f := &failure{code: wire.CodeUnreachable, isNotStarted: true, err: err}
 		if se, ok := errors.AsType[*pool.StatusError](err); ok && se.Status == 503 {

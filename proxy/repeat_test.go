@@ -33,6 +33,8 @@ func (d *scriptedOut) isUp(time.Duration) bool              { return true }
 func (d *scriptedOut) meter() *destMeter                    { return &d.destMeter }
 func (d *scriptedOut) inGroup() *balance.Member             { return nil }
 func (d *scriptedOut) start()                               {}
+func (d *scriptedOut) bound(int)                            {}
+func (d *scriptedOut) capacity() int64                      { return 0 }
 func (d *scriptedOut) stats(time.Duration) DestinationStats { return DestinationStats{} }
 func (d *scriptedOut) load() int                            { return 0 }
 func (d *scriptedOut) sweep(time.Duration)                  {}

@@ -34,6 +34,8 @@ type destination interface {
 	meter() *destMeter
 	// inGroup is the member that it is of the route's group; nil for a handler.
 	inGroup() *balance.Member
+	// bound bounds what it has in flight, as Config.To says; 0 is MaxDestExchanges.
+	bound(most int)
 	// start starts what it does of itself.
 	start()
 	// stats tells how it fares.
@@ -47,6 +49,8 @@ type destination interface {
 	shutdown(ctx context.Context)
 	close()
 	name() string
+	// capacity is how many exchanges it may have, those that wait too; 0 is any number.
+	capacity() int64
 }
 
 // route is where accepting and delivering halves meet: the limit on exchanges in
@@ -75,6 +79,7 @@ type route struct {
 	routing // empty but of a front's or back's own
 
 	swept    atomic.Int64 // when the last sweep was over, a time.Duration on the route's clock
+	capacity atomic.Int64 // of MaxExchanges and all destinations, as of the last sweep; 0 is any number
 	inflight atomic.Int64 // of those that were chosen among several too
 	memory   *budget
 	stats    stats
@@ -111,7 +116,28 @@ func newRoute(cfg *Config) *route {
 }
 
 // run starts the sweeping, once there are destinations.
-func (r *route) run() { r.wg.Go(r.sweepLoop) }
+func (r *route) run() {
+	r.measure()
+	r.wg.Go(r.sweepLoop)
+}
+
+// measure finds the capacity.
+func (r *route) measure() {
+	sum, most := int64(0), int64(max(r.cfg.MaxExchanges, 0))
+	for _, of := range r.current() {
+		for _, d := range of.dests() {
+			n := d.capacity()
+			if sum += n; n == 0 {
+				r.capacity.Store(most)
+				return
+			}
+		}
+	}
+	if sum == 0 || most > 0 && most < sum {
+		sum = most
+	}
+	r.capacity.Store(sum)
+}
 
 // now is the time on the route's clock, which only moves forward.
 func (r *route) now() time.Duration { return time.Since(r.start) }
@@ -235,7 +261,8 @@ func (r *route) repeat(ex *exchange, f failure) bool {
 	d, isAgain := r.pick(ex)
 	// A peer that could not reach its own destination has waited and repeated
 	// already; a queue that is full is full.
-	isVain := d == nil || isAgain && (f.code == wire.CodeOverload || f.isPeers && f.code != wire.CodeDraining)
+	isVain := d == nil || isAgain && (f.code == wire.CodeOverload || f.isPeers && f.code != wire.CodeDraining) ||
+		f.code == wire.CodeOverload && ex.member != nil && ex.member.IsFull()
 	// What a destination never saw, or is to leave for another, is no load to it.
 	isFree := f.code == wire.CodeDraining || f.isNotStarted && !f.isPeers && f.code != wire.CodeOverload
 	if isVain || !isFree && !r.retries.Take() {
@@ -280,6 +307,7 @@ func (r *route) sweepLoop() {
 		now := r.now()
 		r.group.Sweep(now)
 		r.tellHealth()
+		r.measure()
 		r.retries.Tick(now, r.meter.exchanges.Load()-r.base)
 		set := r.set.Load()
 		for _, d := range set.dests {

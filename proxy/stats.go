@@ -120,14 +120,18 @@ type DestinationStats struct {
 	Weight, Tier int
 	// Ejections are how often it was left out for its failures.
 	Ejections int64
-	// InFlight exchanges were given to it, Waiting of them wait for a connection.
+	// InFlight exchanges were given to it, Waiting of them wait for room or a connection.
 	InFlight, Waiting int
+	// Limit bounds those that do not wait; 0 is no bound.
+	Limit int
+	// Refused exchanges found the queue full, Late ones waited QueueTimeout in vain for room.
+	Refused, Late int64
 	// Conns are open to it.
 	Conns int
 	// Ended are attempts, by the class of their status or "gone"; Failures those that failed, by reason.
 	Ended, Failures []Count
 	// Took is the time of attempts in seconds, until the whole response was here, or the head of a streamed one. Queued
-	// is how long those waited that had to wait for a connection.
+	// is how long those waited that had to.
 	Took, Queued Histogram
 	// Hop is that to a peer; else nil.
 	Hop *HopStats
@@ -195,6 +199,11 @@ func (m *destMeter) begin(url, kind string) DestinationStats {
 	return st
 }
 
+// outLobby tells of who waits; the destination's lock is held.
+func (st *DestinationStats) outLobby(l *lobby) {
+	st.Waiting, st.Limit, st.Refused, st.Late = l.n, l.most(), l.refused.Load(), l.late.Load()
+}
+
 func failureCounts(from *[len(failureCodes)]atomic.Int64) (list []Count) {
 	for i, code := range failureCodes {
 		_, token := statusOf(failure{code: code})
@@ -209,7 +218,7 @@ func (p *peer) stats(now time.Duration) DestinationStats {
 	hop.Conns, hop.Streams, hop.BytesIn, hop.BytesOut, hop.Wire = pooled.Conns, pooled.Streams, pooled.BytesIn, pooled.BytesOut, pooled.Wire
 	st.Hop, st.Conns, st.InFlight, st.IsUp = hop, hop.Conns, p.load(), p.isUp(now)
 	p.mu.Lock()
-	st.Waiting = p.waiting.len()
+	st.outLobby(&p.lobby)
 	err, ps := p.err, p.stream
 	p.mu.Unlock()
 	if ps != nil {
@@ -255,8 +264,8 @@ func (u *upstream) stats(now time.Duration) DestinationStats {
 	st := u.begin(u.end.url, "upstream")
 	st.InFlight, st.IsUp = u.load(), u.isUp(now)
 	u.mu.Lock()
-	st.Waiting = u.waiting.len()
-	st.Conns = len(u.conns) + len(u.bulk)
+	st.outLobby(&u.lobby)
+	st.Conns = len(u.conns) + u.bulks
 	err := u.downErr
 	u.mu.Unlock()
 	st.of(u.route, u.member, err)
@@ -266,6 +275,9 @@ func (u *upstream) stats(now time.Duration) DestinationStats {
 func (h *handlerOut) stats(time.Duration) DestinationStats {
 	st := h.begin("handler", "handler")
 	st.InFlight, st.IsUp = h.load(), true
+	h.mu.Lock()
+	st.outLobby(&h.lobby)
+	h.mu.Unlock()
 	return st
 }
 

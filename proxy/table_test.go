@@ -50,8 +50,8 @@ func TestTableAgreesWithAMap(t *testing.T) {
 	}
 }
 
-func TestFifoKeepsOrder(t *testing.T) {
-	var q fifo
+func TestQueueKeepsOrder(t *testing.T) {
+	var q queue
 	next, first := 0, 0
 	all := make([]*exchange, 0, 1000)
 	for range 5000 {
@@ -66,8 +66,8 @@ func TestFifoKeepsOrder(t *testing.T) {
 		}
 		first = min(first+1, next)
 	}
-	if q.len() != next-first {
-		t.Errorf("got %d; want %d", q.len(), next-first)
+	if q.n != next-first {
+		t.Errorf("got %d; want %d", q.n, next-first)
 	}
 	if next > first && (!q.remove(all[next-1]) || q.remove(all[next-1])) {
 		t.Error("remove does not")

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,7 +19,7 @@ const downFor = time.Second
 // upstream is the delivering half that sends exchanges to an HTTP/1.1 server.
 // Whoever delivers writes the request to an idle connection, the one used last,
 // whose own goroutine waits in a read for the response. With none idle another is
-// dialled; at MaxUpstreamConns exchanges wait.
+// dialled; at MaxDestExchanges or MaxUpstreamConns exchanges wait.
 type upstream struct {
 	// Immutable.
 	route *route
@@ -41,8 +42,8 @@ type upstream struct {
 	free     []*upstreamConn
 	conns    map[*upstreamConn]struct{}
 	bulk     map[*upstreamBulk]struct{}
-	waiting  fifo
-	carried  map[*exchange]*upstreamBulk // of those in waiting, who carries it
+	bulks    int // connections of bulk exchanges, those yet to be dialled too
+	lobby    lobby
 	isClosed bool
 	downErr  error // why it was down last
 
@@ -51,8 +52,9 @@ type upstream struct {
 }
 
 func newUpstream(r *route, cfg *Config, end endpoint) *upstream {
-	u := &upstream{route: r, cfg: cfg, end: end, idle: cfg.IdleTimeout, conns: make(map[*upstreamConn]struct{}), bulk: make(map[*upstreamBulk]struct{}), carried: make(map[*exchange]*upstreamBulk), leavec: make(chan struct{})}
+	u := &upstream{route: r, cfg: cfg, end: end, idle: cfg.IdleTimeout, conns: make(map[*upstreamConn]struct{}), bulk: make(map[*upstreamBulk]struct{}), leavec: make(chan struct{})}
 	def(&u.idle, 55*time.Second)
+	u.lobby.init(&cfg.Limits)
 	u.lim = http1.Limits{Head: cfg.MaxHead}
 	u.here.cancel = u.unqueue
 	u.ctx, u.stop = context.WithCancel(context.Background())
@@ -63,64 +65,99 @@ func (u *upstream) name() string             { return u.end.url }
 func (u *upstream) load() int                { return int(u.inflight.Load()) }
 func (u *upstream) inGroup() *balance.Member { return u.member }
 
+func (u *upstream) bound(most int) { u.lobby.bound(most) }
+
 func (u *upstream) start() {
 	if u.cfg.CheckPath != "" {
 		u.wg.Go(u.checkLoop)
 	}
 }
 
+func (u *upstream) capacity() int64 {
+	most := u.cfg.MaxUpstreamConns
+	if n := u.lobby.most(); n > 0 {
+		most = min(most, n)
+	}
+	return u.lobby.within(most)
+}
+
 func (u *upstream) isUp(now time.Duration) bool { return now >= time.Duration(u.downUntil.Load()) }
 
-// deliver writes the request to an idle connection, or has one dialled for it.
+// deliver writes the request to an idle connection, or has one dialled for it; where
+// there is no room it waits.
 func (u *upstream) deliver(ex *exchange) {
 	u.inflight.Add(1)
 	ex.mayWait = true
-	for {
+	u.mu.Lock()
+	switch {
+	case u.isLeaving:
+		u.mu.Unlock()
+		u.fail(ex, notTaken)
+	case u.lobby.n > 0 || !u.hasRoomLocked():
+		u.waitAndUnlock(ex)
+	default:
+		u.startAndUnlock(ex)
+	}
+}
+
+// waitAndUnlock lets ex wait for room.
+func (u *upstream) waitAndUnlock(ex *exchange) {
+	ex.at.Store(&u.here)
+	isGone := ex.isCancelled.Load()
+	isIn := !isGone && u.lobby.enqueue(ex, u.route.now())
+	u.tellLocked()
+	u.mu.Unlock()
+	switch {
+	case isGone:
+		u.inflight.Add(-1)
+		ex.drop()
+	case !isIn:
+		u.fail(ex, failure{code: wire.CodeOverload, isNotStarted: true, err: ErrOverloaded})
+	}
+}
+
+// startAndUnlock gives ex, for which there is room, a connection.
+func (u *upstream) startAndUnlock(ex *exchange) {
+	// A repeat had the bad luck of an idle connection: it gets a fresh one.
+	for n := len(u.free); n > 0 && ex.attempts < 2; n = len(u.free) {
+		c := u.free[n-1]
+		u.free[n-1] = nil
+		u.free = u.free[:n-1]
+		u.tellLocked()
+		u.mu.Unlock()
+		if c.isQuiet() && c.begin(ex) {
+			return
+		}
 		u.mu.Lock()
+		delete(u.conns, c) // it is closed: its room is free at once
 		if u.isLeaving {
 			u.mu.Unlock()
 			u.fail(ex, notTaken)
 			return
 		}
-		n := len(u.free)
-		if n == 0 || ex.attempts > 1 {
-			break // a repeat had the bad luck of an idle connection: it gets a fresh one
-		}
-		c := u.free[n-1]
-		u.free[n-1] = nil
-		u.free = u.free[:n-1]
-		u.mu.Unlock()
-		if c.isQuiet() && c.begin(ex) {
-			return
-		}
 	}
-	if !u.hasRoomLocked() {
-		ex.at.Store(&u.here)
-		if ex.isCancelled.Load() {
-			u.mu.Unlock()
-			u.inflight.Add(-1)
-			ex.drop()
-			return
-		}
-		ex.queued = u.route.now()
-		u.waiting.push(ex) // bounded by the route's MaxExchanges
-		u.mu.Unlock()
-		return
-	}
+	idle := u.makeRoomLocked()
 	c := newUpstreamConn(u)
 	c.ex = ex // before anybody can find c
 	ex.at.Store(&c.here)
-	if ex.isCancelled.Load() {
-		u.mu.Unlock()
+	isGone := ex.isCancelled.Load()
+	if !isGone {
+		u.conns[c] = struct{}{}
+		u.wg.Go(c.readLoop)
+	}
+	u.tellLocked()
+	u.mu.Unlock()
+	if idle != nil {
+		idle.close()
+	}
+	if isGone {
 		if c.take() != nil { // else who cancelled has done the rest
 			u.inflight.Add(-1)
 			ex.drop()
 		}
-		return
+		u.mu.Lock()
+		u.nextAndUnlock()
 	}
-	u.conns[c] = struct{}{}
-	u.wg.Go(c.readLoop)
-	u.mu.Unlock()
 }
 
 // notTaken is the failure of what comes after the end.
@@ -131,19 +168,19 @@ func (u *upstream) fail(ex *exchange, f failure) {
 	ex.fail(f)
 }
 
-// unqueue is the station of the exchanges that wait for a connection.
+// unqueue is the station of the exchanges that wait.
 func (u *upstream) unqueue(ex *exchange) bool {
 	u.mu.Lock()
-	defer u.mu.Unlock()
-	if !u.waiting.remove(ex) {
-		return false
+	isIn := u.lobby.remove(ex)
+	u.tellLocked()
+	u.mu.Unlock()
+	if isIn {
+		u.inflight.Add(-1)
 	}
-	u.inflight.Add(-1)
-	return true
+	return isIn
 }
 
-// release takes a connection back that is ready for another exchange; one that
-// waits has it at once.
+// release takes a connection back that is ready for another exchange.
 func (u *upstream) release(c *upstreamConn) {
 	u.mu.Lock()
 	if u.isLeaving {
@@ -151,52 +188,63 @@ func (u *upstream) release(c *upstreamConn) {
 		c.close()
 		return
 	}
-	ex := u.popLocked()
-	b := u.carried[ex]
-	switch {
-	case ex == nil:
-		u.free = append(u.free, c)
-	case b != nil:
-		delete(u.conns, c)
-		u.admitLocked(ex, b)
+	u.free = append(u.free, c)
+	u.nextAndUnlock()
+}
+
+// busyLocked is how many connections are in use: as many exchanges are in flight.
+func (u *upstream) busyLocked() int { return len(u.conns) - len(u.free) + u.bulks }
+
+func (u *upstream) hasRoomLocked() bool {
+	busy := u.busyLocked()
+	return busy < u.cfg.MaxUpstreamConns && u.lobby.hasRoom(busy)
+}
+
+func (u *upstream) tellLocked() { u.lobby.tell(u.lobby.n > 0 || !u.hasRoomLocked()) }
+
+// makeRoomLocked takes the connection that has been idle longest out, for the
+// caller to close, when another may not be dialled beside it.
+func (u *upstream) makeRoomLocked() *upstreamConn {
+	if len(u.free) == 0 || len(u.conns)+u.bulks < u.cfg.MaxUpstreamConns {
+		return nil
 	}
+	c := u.free[0]
+	u.free = slices.Delete(u.free, 0, 1)
+	delete(u.conns, c)
+	return c
+}
+
+// nextAndUnlock gives what room there is to the exchanges that have waited longest.
+func (u *upstream) nextAndUnlock() {
+	for u.lobby.n > 0 && !u.isLeaving && u.hasRoomLocked() {
+		ex := u.lobby.pop()
+		now := u.route.now()
+		u.destMeter.queued.time(now - ex.queued)
+		ex.delivered = now
+		w := ex.waiter
+		if w == nil {
+			u.startAndUnlock(ex)
+			u.mu.Lock()
+			continue
+		}
+		u.bulks++
+		if idle := u.makeRoomLocked(); idle != nil {
+			u.mu.Unlock()
+			idle.close()
+			u.mu.Lock()
+		}
+		w.begin()
+	}
+	u.tellLocked()
 	u.mu.Unlock()
-	switch {
-	case b != nil:
-		c.close()
-	case ex != nil && !c.begin(ex):
-		u.inflight.Add(-1)
-		u.deliver(ex) // the connection is of no use: look for another
-	}
 }
 
-// popLocked takes the exchange out that has waited longest, nil when none waits.
-func (u *upstream) popLocked() *exchange {
-	ex := u.waiting.pop()
-	if ex != nil {
-		u.destMeter.queued.time(u.route.now() - ex.queued)
-	}
-	return ex
-}
-
-func (u *upstream) hasRoomLocked() bool { return len(u.conns)+len(u.bulk) < u.cfg.MaxUpstreamConns }
-
-// admitLocked gives a bulk exchange that waited the room of a connection.
-func (u *upstream) admitLocked(ex *exchange, b *upstreamBulk) {
-	delete(u.carried, ex)
-	u.bulk[b] = struct{}{}
-	b.roomc <- true
-}
-
-// forget removes a connection that is over; an exchange that waits gets another.
+// forget removes a connection that is over.
 func (u *upstream) forget(c *upstreamConn) {
 	u.mu.Lock()
 	delete(u.conns, c) // makeRoomLocked may have
-	for i, x := range u.free {
-		if x == c {
-			u.free = append(u.free[:i], u.free[i+1:]...)
-			break
-		}
+	if i := slices.Index(u.free, c); i >= 0 {
+		u.free = slices.Delete(u.free, i, i+1)
 	}
 	u.nextAndUnlock()
 }
@@ -205,48 +253,19 @@ func (u *upstream) forget(c *upstreamConn) {
 func (u *upstream) forgetBulk(c *upstreamBulk) {
 	u.mu.Lock()
 	delete(u.bulk, c)
+	u.bulks--
 	u.nextAndUnlock()
 }
 
-// nextAndUnlock gives the room of a connection that is over to an exchange that
-// waits.
-func (u *upstream) nextAndUnlock() {
-	var ex *exchange
-	if !u.isLeaving && u.hasRoomLocked() {
-		ex = u.popLocked()
-	}
-	if b := u.carried[ex]; b != nil {
-		u.admitLocked(ex, b)
-		ex = nil
-	}
-	u.mu.Unlock()
-	if ex != nil {
-		u.inflight.Add(-1)
-		u.deliver(ex)
-	}
-}
-
-// unqueueBulk ends the wait of a bulk exchange whose client is gone.
-func (u *upstream) unqueueBulk(ex *exchange, b *upstreamBulk) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.carried[ex] == b && u.waiting.remove(ex) {
-		delete(u.carried, ex)
-		b.roomc <- false
-	}
-}
-
-// takeLocked takes exchanges that wait out: bulk ones are told, the others returned.
-func (u *upstream) takeLocked(match func(*exchange) bool) (batched []*exchange) {
-	for _, ex := range u.waiting.takeAll(match) {
-		if b := u.carried[ex]; b != nil {
-			delete(u.carried, ex)
-			b.roomc <- false
+// failWaits ends waits in vain.
+func (u *upstream) failWaits(list []*exchange, why func(*exchange) failure) {
+	for _, ex := range list {
+		if w := ex.waiter; w != nil {
+			w.fail(why(ex))
 		} else {
-			batched = append(batched, ex)
+			u.fail(ex, why(ex))
 		}
 	}
-	return batched
 }
 
 // noteDown remembers that a dial failed.
@@ -264,15 +283,14 @@ func (u *upstream) noteDown(err error) {
 // sweep fails what has waited or run too long, and closes idle connections.
 func (u *upstream) sweep(now time.Duration) {
 	u.mu.Lock()
-	late := u.takeLocked(func(ex *exchange) bool { return now >= ex.deadline })
+	late := u.lobby.takeLate(now)
+	u.tellLocked()
 	conns := make([]*upstreamConn, 0, len(u.conns))
 	for c := range u.conns {
 		conns = append(conns, c)
 	}
 	u.mu.Unlock()
-	for _, ex := range late {
-		u.fail(ex, failure{code: wire.CodeTimeout, isNotStarted: true, err: ErrTimeout})
-	}
+	u.failWaits(late, func(ex *exchange) failure { return u.lobby.lateness(ex, now) })
 	for _, c := range conns {
 		c.sweep(now)
 	}
@@ -301,13 +319,11 @@ func (u *upstream) leave() {
 	}
 	u.isLeaving = true
 	close(u.leavec)
-	waiting := u.takeLocked(func(*exchange) bool { return true })
+	waiting := u.lobby.takeAll(func(*exchange) bool { return true })
 	idle := u.free
 	u.free = nil
 	u.mu.Unlock()
-	for _, ex := range waiting {
-		u.fail(ex, notTaken)
-	}
+	u.failWaits(waiting, func(*exchange) failure { return notTaken })
 	for _, c := range idle {
 		c.close()
 	}
@@ -316,7 +332,7 @@ func (u *upstream) leave() {
 func (u *upstream) isBusy() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.inflight.Load() > 0 || len(u.conns)+len(u.bulk) > 0
+	return u.inflight.Load() > 0 || len(u.conns)+u.bulks > 0
 }
 
 func (u *upstream) close() {

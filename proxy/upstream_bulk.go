@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -19,34 +18,9 @@ import (
 // response at once. The connection is not used again.
 func (u *upstream) carry(ex *exchange) {
 	u.inflight.Add(1)
-	c := &upstreamBulk{u: u, ex: ex, src: ex.src, roomc: make(chan bool, 1), gonec: make(chan struct{}), endc: make(chan struct{})}
-	u.mu.Lock()
-	idle := u.makeRoomLocked()
-	switch {
-	case u.isLeaving:
-		c.roomc <- false
-	case u.hasRoomLocked():
-		u.admitLocked(ex, c)
-	default:
-		u.carried[ex] = c
-		ex.queued = u.route.now()
-		u.waiting.push(ex) // bounded by the route's MaxExchanges
-	}
-	u.mu.Unlock()
-	if idle != nil {
-		idle.close()
-	}
-	if c.src != nil {
-		c.src.onGone(func() { u.unqueueBulk(ex, c) })
-	}
-	if !<-c.roomc {
-		f := failure{code: wire.CodeTimeout, isNotStarted: true, err: ErrTimeout}
-		select {
-		case <-u.leavec:
-			f = notTaken
-		default:
-		}
-		u.fail(ex, f)
+	c := &upstreamBulk{u: u, ex: ex, src: ex.src, gonec: make(chan struct{}), endc: make(chan struct{})}
+	if f := u.admit(ex); f != nil {
+		u.fail(ex, *f)
 		return
 	}
 	f := c.run()
@@ -56,16 +30,49 @@ func (u *upstream) carry(ex *exchange) {
 	}
 }
 
-// makeRoomLocked takes the connection that has been idle longest out, for the
-// caller to close, when there is room for no other.
-func (u *upstream) makeRoomLocked() *upstreamConn {
-	if len(u.free) == 0 || u.hasRoomLocked() {
+// admit waits for the room of a connection.
+func (u *upstream) admit(ex *exchange) *failure {
+	u.mu.Lock()
+	if u.isLeaving {
+		u.mu.Unlock()
+		return &notTaken
+	}
+	if u.lobby.n == 0 && u.hasRoomLocked() {
+		u.bulks++
+		idle := u.makeRoomLocked()
+		u.tellLocked()
+		u.mu.Unlock()
+		if idle != nil {
+			idle.close()
+		}
 		return nil
 	}
-	c := u.free[0]
-	u.free = slices.Delete(u.free, 0, 1)
-	delete(u.conns, c)
-	return c
+	w := &waiter{c: make(chan struct{})}
+	ex.waiter = w
+	isIn := u.lobby.enqueue(ex, u.route.now())
+	u.tellLocked()
+	u.mu.Unlock()
+	if !isIn {
+		ex.waiter = nil
+		return &failure{code: wire.CodeOverload, isNotStarted: true, err: ErrOverloaded}
+	}
+	if ex.src != nil {
+		ex.src.onGone(func() { u.unqueueBulk(ex, w) })
+	}
+	<-w.c
+	ex.waiter = nil
+	return w.f
+}
+
+// unqueueBulk ends the wait of a bulk exchange whose client is gone.
+func (u *upstream) unqueueBulk(ex *exchange, w *waiter) {
+	u.mu.Lock()
+	isIn := !w.isOver && u.lobby.remove(ex)
+	u.tellLocked()
+	u.mu.Unlock()
+	if isIn {
+		w.fail(failure{code: wire.CodeTimeout, isNotStarted: true, err: ErrTimeout})
+	}
 }
 
 // upstreamBulk is one such connection.
@@ -76,7 +83,6 @@ type upstreamBulk struct {
 	cancel context.CancelFunc // of the dial
 	nc     net.Conn
 	wg     sync.WaitGroup
-	roomc  chan bool     // true once there is room for the connection, false if there was none in time
 	gonec  chan struct{} // closed by pumpLoop when it has ended
 	endc   chan struct{} // closed when the request's body has ended
 
@@ -106,6 +112,7 @@ func (c *upstreamBulk) run() *failure {
 	}
 	u.mu.Lock()
 	c.nc = nc
+	u.bulk[c] = struct{}{}
 	isClosed := u.isClosed || c.isGone.Load()
 	u.mu.Unlock()
 	if isClosed {
@@ -263,7 +270,7 @@ func (c *upstreamBulk) respond() {
 	}
 }
 
-// readHead reads a response's head, within Timeout from the request's end.
+// readHead reads a response's head, within Timeout and FirstByteTimeout from the request's end.
 func (c *upstreamBulk) readHead(in *reply) (int, error) {
 	for {
 		if len(in.b) > 0 {
@@ -278,10 +285,22 @@ func (c *upstreamBulk) readHead(in *reply) (int, error) {
 	}
 }
 
-// read reads more, looking each second whether the response is overdue.
+// read reads more, looking each second, and when it is time, whether the response is overdue.
 func (c *upstreamBulk) read(in *reply) error {
+	most := c.u.cfg.Timeout
+	if first := c.u.cfg.FirstByteTimeout; first > 0 && (most <= 0 || first < most) {
+		most = first
+	}
 	for {
-		c.nc.SetReadDeadline(time.Now().Add(time.Second))
+		wait := time.Second
+		if sent := c.sent.Load(); sent > 0 && most > 0 {
+			left := most - (c.u.route.now() - time.Duration(sent))
+			if left <= 0 {
+				return ErrTimeout
+			}
+			wait = min(wait, left)
+		}
+		c.nc.SetReadDeadline(time.Now().Add(wait))
 		in.b = grow(in.b, inputSize/4)
 		n, err := c.nc.Read(in.b[len(in.b):cap(in.b)])
 		if n > 0 {
@@ -290,10 +309,6 @@ func (c *upstreamBulk) read(in *reply) error {
 		}
 		if ne, ok := errors.AsType[net.Error](err); !ok || !ne.Timeout() {
 			return err
-		}
-		sent := c.sent.Load()
-		if timeout := c.u.cfg.Timeout; sent > 0 && timeout > 0 && int64(c.u.route.now())-sent > int64(timeout) {
-			return ErrTimeout
 		}
 	}
 }
@@ -326,7 +341,7 @@ func (c *upstreamBulk) body(in *reply, n int, resp *wire.Response) {
 	if w == nil {
 		return
 	}
-	bc := bodyCopy{mode: mode, length: h.ContentLength, limit: u.cfg.MaxBody}
+	bc := bodyCopy{mode: mode, length: h.ContentLength, limit: u.cfg.MaxBody, stall: u.cfg.StallTimeout}
 	bc.chunked.Reset(u.lim)
 	bc.run(c.nc, in.b[n:], w)
 }
@@ -334,8 +349,9 @@ func (c *upstreamBulk) body(in *reply, n int, resp *wire.Response) {
 // bodyCopy streams a response's body from an upstream to the one who waits.
 type bodyCopy struct {
 	mode    http1.BodyMode
-	length  int64 // what is left, with BodyLength
-	limit   int   // of all, 0 none
+	length  int64         // what is left, with BodyLength
+	limit   int           // of all, 0 none
+	stall   time.Duration // StallTimeout; none when it is not positive
 	total   int64
 	chunked http1.Chunked
 	left    []byte // read behind the body
@@ -354,8 +370,14 @@ func (b *bodyCopy) run(nc net.Conn, p []byte, w bodyWriter) bool {
 			return false
 		}
 		if done {
+			if b.stall > 0 {
+				nc.SetReadDeadline(time.Time{})
+			}
 			b.left = p
 			return w.end(b.chunked.Trailers) == nil
+		}
+		if b.stall > 0 {
+			nc.SetReadDeadline(time.Now().Add(b.stall))
 		}
 		n, err := nc.Read(buf)
 		p = buf[:n]

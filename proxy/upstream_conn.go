@@ -54,6 +54,7 @@ type upstreamConn struct {
 	mu       sync.Mutex // guards all below
 	ex       *exchange  // the one that runs; nil also while lent to interim
 	isHead   bool       // its method is HEAD
+	hasHead  bool       // that of its response is here
 	isLent   bool
 	rest     []byte // of its request, that restLoop writes
 	isRest   bool   // restLoop runs
@@ -134,6 +135,7 @@ func (c *upstreamConn) begin(ex *exchange) bool {
 	o := getOutput()
 	o.b = appendRequest(o.b, &ex.req, c.u.end.host)
 	c.ex = ex
+	c.hasHead = false
 	c.isHead = string(ex.req.Method) == "HEAD"
 	n := 0
 	var err error
@@ -382,6 +384,7 @@ func (c *upstreamConn) finish(head int) error {
 	if c.isHead {
 		method = methodHead
 	}
+	c.hasHead = true
 	isAsked := c.ex != nil
 	c.mu.Unlock()
 	if !isAsked {
@@ -522,7 +525,7 @@ func (c *upstreamConn) streamBody(resp *wire.Response, head, n int, mode http1.B
 		resp.Reason = h.Reason
 	}
 	resp.RawBody = isCompressed(h.Fields)
-	bc := bodyCopy{mode: mode, length: h.ContentLength, limit: c.u.cfg.MaxBody}
+	bc := bodyCopy{mode: mode, length: h.ContentLength, limit: c.u.cfg.MaxBody, stall: c.u.cfg.StallTimeout}
 	rest := in.b[head:]
 	if mode == http1.BodyChunked {
 		bc.chunked, rest = in.body.chunked, rest[n:]
@@ -562,6 +565,9 @@ func (c *upstreamConn) sweep(now time.Duration) {
 	c.mu.Lock()
 	ex := c.ex
 	isLate := ex != nil && now >= ex.deadline
+	if first := c.u.cfg.FirstByteTimeout; first > 0 && ex != nil && !c.hasHead {
+		isLate = isLate || now-ex.delivered >= first
+	}
 	if isLate {
 		c.ex = nil
 	}

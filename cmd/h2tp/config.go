@@ -117,8 +117,8 @@ func (s *setting) isList() bool { return strings.Contains(s.arg, "[,") }
 func (o *options) settings() []*setting {
 	*o = options{
 		Limits: proxy.Limits{
-			MaxExchanges: 10000, MaxBody: -1, BatchLimit: 64 << 10, BodyMemory: 256 << 20, MaxHead: 64 << 10, MaxConns: 50000, MaxConnsPerAddr: -1, MinRate: 240, MaxUpstreamConns: 1024,
-			Timeout: time.Minute, ConnectTimeout: 5 * time.Second, QueueTimeout: time.Second,
+			MaxExchanges: 10000, MaxBody: -1, BatchLimit: 64 << 10, BodyMemory: 256 << 20, MaxHead: 64 << 10, MaxConns: 50000, MaxConnsPerAddr: -1, MinRate: 240, MaxDestExchanges: -1, MaxQueue: 10000, MaxUpstreamConns: 1024,
+			FirstByteTimeout: -1, StallTimeout: -1, Timeout: time.Minute, ConnectTimeout: 5 * time.Second, QueueTimeout: time.Second,
 			ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
 		},
 		Hop: proxy.Hop{
@@ -138,7 +138,7 @@ func (o *options) settings() []*setting {
 		{name: "listen", arg: "URL[,URL...]", value: list(&o.listen, o.addListener),
 			usage: "where to accept: http://HOST:PORT, https://HOST:PORT or unix:///PATH for clients; h2tp://HOST:PORT[/PREFIX] for fronts, over TLS; h2tpc://HOST:PORT[/PREFIX] for fronts, in the clear; an empty HOST is every address, 0.0.0.0 every IPv4 and [::] every IPv6 one"},
 		{name: "to", arg: "URL[,URL...]", value: list(&o.to, o.addDestination),
-			usage: "where exchanges go: http://HOST:PORT, https://HOST:PORT and unix:///PATH are an upstream, h2tp:// and h2tpc:// are a back; ;weight=N (1 to 1000) and ;tier=N (0 to 9, the lowest first) may follow; with ;resolve=30s the name is looked up each 30s and each of its addresses is a destination, with ;srv=30s those of its SRV records; a semicolon of the URL's own is %3B; file:///PATH is a file with one of these a line, and comments after #, which is followed"},
+			usage: "where exchanges go: http://HOST:PORT, https://HOST:PORT and unix:///PATH are an upstream, h2tp:// and h2tpc:// are a back; ;weight=N (1 to 1000), ;tier=N (0 to 9, the lowest first) and ;max=N (its --max-dest-exchanges) may follow; with ;resolve=30s the name is looked up each 30s and each of its addresses is a destination, with ;srv=30s those of its SRV records; a semicolon of the URL's own is %3B; file:///PATH is a file with one of these a line, and comments after #, which is followed"},
 		{name: "allow", arg: "CIDR[,CIDR...]", value: prefixes(&o.Allow), needs: needsListenTCP, usage: "the only addresses or networks, IPv4 or IPv6, that may connect to the --listen URLs; others' connections are closed before a byte is read; unix sockets go by --unix-mode"},
 		{name: "deny", arg: "CIDR[,CIDR...]", value: prefixes(&o.Deny), needs: needsListenTCP, usage: "addresses or networks that may not, also of those that --allow has"},
 		{name: "trusted-proxies", arg: "CIDR[,CIDR...]", value: prefixes(&o.TrustedProxies), needs: needsFront, usage: "the only clients, by address or network, besides those of unix sockets, whose Forwarded, X-Forwarded-* and X-Real-Ip are passed on and appended to; those of others are dropped; without it every client's are passed on"},
@@ -186,7 +186,9 @@ func (o *options) settings() []*setting {
 		{name: "max-head", arg: "SIZE", value: size(&o.MaxHead, 1<<10, 128<<10, false), usage: "head of a request (431 beyond) and of a response (502 beyond); over 64KiB, both ends need it"},
 		{name: "max-conns", arg: "N", value: count(&o.MaxConns, 1, many, true), needs: needsFront, usage: "connections of clients; one more is closed; off is no bound"},
 		{name: "max-conns-per-addr", arg: "N", value: count(&o.MaxConnsPerAddr, 1, many, true), needs: needsFront, usage: "connections of clients of one IPv4 address or one /64 of IPv6; one more is closed; off is no bound"},
+		{name: "max-dest-exchanges", arg: "N", value: count(&o.MaxDestExchanges, 1, many, true), usage: "exchanges in flight at each destination, streamed bodies included; more wait; off is no bound"},
 		{name: "max-upstream-conns", arg: "N", value: count(&o.MaxUpstreamConns, 1, many, false), needs: needsUpstream, usage: "connections to each upstream; more exchanges wait for one"},
+		{name: "max-queue", arg: "N", value: count(&o.MaxQueue, 1, many, true), usage: "exchanges that wait for a destination with --max-dest-exchanges in flight, with --max-upstream-conns in use, or without a connection to a back; one more is answered 503; off lets none wait"},
 		{name: "policy", arg: "POLICY", value: choice(&o.Policy, "least", "round-robin", "latency", "hash"), needs: needsSeveral, usage: "how one of several destinations of a tier is chosen: least takes turns by weight, but not to one with clearly more in flight; round-robin takes turns by weight; latency prefers what answers sooner; hash keeps to one for each value of --hash-by, up to 1.25 times its share"},
 		{name: "hash-by", arg: "WHAT", value: checked(&o.HashBy, checkHashBy), needs: needsSeveral, usage: "field:NAME, cookie:NAME or target; requests without it go as by least; only with --policy hash"},
 		{name: "slow-start", arg: "DURATION", value: duration(&o.SlowStart, 100*ms, time.Hour, true), needs: needsSeveral, usage: "how long the share of a destination that is back, or new, grows from a tenth to the whole; off gives it the whole at once"},
@@ -206,8 +208,10 @@ func (o *options) settings() []*setting {
 		{name: "repeat-idempotent", value: boolean(&o.RepeatIdempotent), usage: "repeat PUT and DELETE, too, once when a connection was lost before a response, as GET, HEAD and OPTIONS without a body are"},
 		{name: "leave-timeout", arg: "DURATION", value: duration(&o.LeaveTimeout, ms, 24*time.Hour, false), usage: "how long a destination that is one no more may take to finish what it has, streamed bodies and tunnels too"},
 		{name: "timeout", arg: "DURATION", value: duration(&o.Timeout, 100*ms, longest, true), usage: "from the whole request to the whole response: 504 beyond, to within 100ms; off is no bound"},
-		{name: "connect-timeout", arg: "DURATION", value: duration(&o.ConnectTimeout, ms, longest, false), usage: "one dial"},
-		{name: "queue-timeout", arg: "DURATION", value: duration(&o.QueueTimeout, ms, longest, false), needs: needsPeer, usage: "how long an exchange waits while there is no connection to a back: 502 beyond, to within 100ms"},
+		{name: "first-byte-timeout", arg: "DURATION", value: duration(&o.FirstByteTimeout, 100*ms, longest, true), needs: needsUpstream, usage: "from the whole request, as an upstream was given it, to the head of the response: 504 beyond, to within 100ms; off leaves it to --timeout"},
+		{name: "stall-timeout", arg: "DURATION", value: duration(&o.StallTimeout, 100*ms, longest, true), needs: needsUpstream, usage: "how long an upstream may send nothing in the middle of a streamed body, which is cut off then; tunnels are left alone; off, as server-sent events need it, is no bound"},
+		{name: "connect-timeout", arg: "DURATION", value: duration(&o.ConnectTimeout, ms, longest, false), usage: "one dial, TLS included"},
+		{name: "queue-timeout", arg: "DURATION", value: duration(&o.QueueTimeout, ms, longest, false), usage: "how long it waits there: 503 beyond, or 502 without a connection to a back, to within 100ms"},
 		{name: "idle-timeout", arg: "DURATION", def: "75s for clients, 55s for upstreams", value: duration(&o.IdleTimeout, 100*ms, longest, false), usage: "how long a client's or upstream's connection stays open without an exchange"},
 		{name: "read-timeout", arg: "DURATION", value: duration(&o.ReadTimeout, 100*ms, longest, true), needs: needsFront, usage: "how long a client may take to send a request once it began: 408 beyond; off is no bound"},
 		{name: "min-rate", arg: "SIZE", value: size(&o.MinRate, 1, 1<<30, true), needs: needsFront, usage: "bytes a second that a client sends of a streamed body before its response begins (408 below) and takes of a response, over each 10s that it is waited for; off is no bound"},

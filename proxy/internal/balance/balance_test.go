@@ -399,12 +399,13 @@ func TestDestinationsAreURLsWithParameters(t *testing.T) {
 		"unix:///a%3Bb;tier=9":        {URL: "unix:///a%3Bb", Weight: 1, Tier: 9},
 		"http://a;resolve=30s;tier=1": {URL: "http://a", Weight: 1, Tier: 1, Every: 30 * time.Second},
 		"http://_http._tcp.a;srv=1m":  {URL: "http://_http._tcp.a", Weight: 1, Every: time.Minute, IsSRV: true},
+		"http://a;max=50":             {URL: "http://a", Weight: 1, Max: 50},
 	} {
 		if got, err := ParseDestination(s); got != want || err != nil {
 			t.Errorf("%q is %+v, %v; want %+v", s, got, err, want)
 		}
 	}
-	for _, s := range []string{"http://a;", "http://a;weight=0", "http://a;weight=1001", "http://a;tier=10", "http://a;weight", "http://a;wait=1", "http://a;tier=1;tier=1", "http://a;weight=-1", "http://a;;tier=1", "http://a;resolve", "http://a;resolve=99ms", "http://a;srv=1s;resolve=1s", "http://a;srv=1s;tier=1"} {
+	for _, s := range []string{"http://a;", "http://a;weight=0", "http://a;weight=1001", "http://a;tier=10", "http://a;weight", "http://a;wait=1", "http://a;tier=1;tier=1", "http://a;weight=-1", "http://a;;tier=1", "http://a;resolve", "http://a;resolve=99ms", "http://a;srv=1s;resolve=1s", "http://a;srv=1s;tier=1", "http://a;max=0", "http://a;max=1;max=1"} {
 		if d, err := ParseDestination(s); err == nil {
 			t.Errorf("%q is %+v; want an error", s, d)
 		}

@@ -12,6 +12,7 @@ type Destination struct {
 	URL    string
 	Weight int // 1 at least
 	Tier   int // 0 is the first
+	Max    int // exchanges in flight at most; 0 is not said
 	// Every is how often the URL's host is looked up, each address being a destination of
 	// its own; 0 leaves that to who dials. IsSRV says that it names SRV records.
 	Every time.Duration
@@ -28,7 +29,7 @@ func (d *Destination) Name() string {
 	return d.URL + ";addr=" + d.Addr
 }
 
-// ParseDestination reads URL[;weight=N][;tier=N][;resolve=D], or URL;srv=D. A
+// ParseDestination reads URL[;weight=N][;tier=N][;max=N][;resolve=D], or URL;srv=D. A
 // semicolon of the URL's own is written %3B.
 func ParseDestination(s string) (Destination, error) {
 	url, params, hasParams := strings.Cut(s, ";")
@@ -42,7 +43,7 @@ func ParseDestination(s string) (Destination, error) {
 		param, params, _ = strings.Cut(params, ";")
 		name, value, _ := strings.Cut(param, "=")
 		if seen[name] || !d.set(name, value) {
-			return d, fmt.Errorf("%q: %q is not weight=1 to 1000, tier=0 to 9, resolve=100ms to 24h or srv=100ms to 24h, once", s, param)
+			return d, fmt.Errorf("%q: %q is not weight=1 to 1000, tier=0 to 9, max=1 to 1073741824, resolve=100ms to 24h or srv=100ms to 24h, once", s, param)
 		}
 		seen[name] = true
 	}
@@ -63,6 +64,10 @@ func (d *Destination) set(name, value string) bool {
 		}
 		d.Weight = int(n)
 		return err == nil && n >= 1 && n <= 1000
+	case "max":
+		n, err := strconv.ParseUint(value, 10, 31)
+		d.Max = int(n)
+		return err == nil && n >= 1 && n <= 1<<30
 	case "resolve", "srv":
 		var err error
 		d.Every, err = time.ParseDuration(value)

@@ -20,6 +20,7 @@ type Member struct {
 	good    atomic.Int32  // in this window
 	bad     atomic.Int32
 	out     atomic.Int64 // ejections ever
+	isFull  atomic.Bool
 
 	// Guarded by Group.mu.
 	weight     float64
@@ -53,6 +54,12 @@ func (m *Member) Ejections() int64 { return m.out.Load() }
 
 // Load is the number of exchanges it has.
 func (m *Member) Load() int { return int(m.load.Load()) }
+
+// Full notes whether m has room: one that has none is chosen when no other has.
+func (m *Member) Full(isFull bool) { m.isFull.Store(isFull) }
+
+// IsFull reports what Full was told last.
+func (m *Member) IsFull() bool { return m.isFull.Load() }
 
 // Begin notes that an exchange goes to m.
 func (m *Member) Begin() { m.load.Add(1) }

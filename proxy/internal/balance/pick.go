@@ -11,8 +11,8 @@ const (
 	silver = 0xd1342543de82ef95 // odd, and far from a multiple of golden
 )
 
-// Pick chooses a member, one of tried only when no other is in use; nil when the
-// group is empty. key is the exchange's with Hash; one without goes as by Least.
+// Pick chooses a member, one of tried only when no other is in use, and one that is full
+// only when no other has room; nil when the group is empty. key is the exchange's with Hash; one without goes as by Least.
 func (g *Group) Pick(now time.Duration, key uint64, tried []*Member) *Member {
 	v := g.view.Load()
 	if len(v.tiers) == 0 {
@@ -29,6 +29,11 @@ func (g *Group) Pick(now time.Duration, key uint64, tried []*Member) *Member {
 	}
 	if len(tried) > 0 && slices.Contains(tried, m) {
 		if other := v.other(tried); other != nil {
+			m = other
+		}
+	}
+	if m.isFull.Load() {
+		if other := v.withRoom(tried); other != nil {
 			return other
 		}
 	}
@@ -114,12 +119,22 @@ func (t *tier) soonest(first int, n uint64, now time.Duration) int {
 
 // other is the least loaded that is not in tried, of the first tier that has one.
 func (v *view) other(tried []*Member) *Member {
+	return v.least(func(m *Member) bool { return !slices.Contains(tried, m) })
+}
+
+// withRoom is other of those that are not full.
+func (v *view) withRoom(tried []*Member) *Member {
+	return v.least(func(m *Member) bool { return !m.isFull.Load() && !slices.Contains(tried, m) })
+}
+
+// least is the least loaded of those that may be, of the first tier that has one.
+func (v *view) least(may func(*Member) bool) *Member {
 	for i := range v.tiers {
 		t := &v.tiers[i]
 		var best *Member
 		bar := 0.0
 		for j, m := range t.members {
-			if a := t.after(j); !slices.Contains(tried, m) && (best == nil || a < bar) {
+			if a := t.after(j); may(m) && (best == nil || a < bar) {
 				best, bar = m, a
 			}
 		}

@@ -153,15 +153,24 @@ var families = []family{
 		destinations(func(p *page, d *proxy.DestinationStats, end, route string) {
 			p.histogram(d.Took, end, route, d.URL, d.Kind)
 		})},
-	{"h2tp_destination_queue_duration_seconds", "histogram", byDestination, "how long exchanges waited for a connection; only those that had to",
+	{"h2tp_destination_queue_duration_seconds", "histogram", byDestination, "how long exchanges waited for room or a connection; only those that had to, and got it",
 		destinations(func(p *page, d *proxy.DestinationStats, end, route string) { p.histogram(d.Queued, end, route, d.URL) })},
-	{"h2tp_destination_in_flight", "gauge", byDestination, "exchanges given to it",
+	{"h2tp_destination_in_flight", "gauge", byDestination, "exchanges given to it, those that wait too",
 		destinations(func(p *page, d *proxy.DestinationStats, end, route string) {
 			p.count(int64(d.InFlight), end, route, d.URL)
 		})},
-	{"h2tp_destination_waiting", "gauge", byDestination, "those of them that wait for a connection",
+	{"h2tp_destination_waiting", "gauge", byDestination, "those of them that wait for room or a connection, bounded by --max-queue",
 		destinations(func(p *page, d *proxy.DestinationStats, end, route string) {
 			p.count(int64(d.Waiting), end, route, d.URL)
+		})},
+	{"h2tp_destination_limit", "gauge", byDestination, "how many of them may run, those that wait left out; 0 is any number",
+		destinations(func(p *page, d *proxy.DestinationStats, end, route string) {
+			p.count(int64(d.Limit), end, route, d.URL)
+		})},
+	{"h2tp_destination_overloads_total", "counter", []string{"end", "route", "destination", "reason"}, "exchanges that got no room at it: queue, over --max-queue; timeout, waited --queue-timeout",
+		destinations(func(p *page, d *proxy.DestinationStats, end, route string) {
+			p.count(d.Refused, end, route, d.URL, "queue")
+			p.count(d.Late, end, route, d.URL, "timeout")
 		})},
 	{"h2tp_destination_connections", "gauge", byDestination, "connections to it",
 		destinations(func(p *page, d *proxy.DestinationStats, end, route string) {

@@ -84,6 +84,7 @@ type destinationStatus struct {
 	Ejections   int64            `json:"ejections"`
 	InFlight    int              `json:"in_flight"`
 	Waiting     int              `json:"waiting"`
+	Limit       int              `json:"limit,omitempty"` // of those that do not wait
 	Connections int              `json:"connections"`
 	Results     map[string]int64 `json:"results"`
 	Failures    map[string]int64 `json:"failures"`
@@ -150,7 +151,7 @@ func newEndStatus(e *End) endStatus {
 	}
 	for _, d := range st.Destinations {
 		to.Destinations = append(to.Destinations, destinationStatus{
-			Route: d.Route, URL: d.URL, Kind: d.Kind, Up: d.IsUp, Why: d.Why, InFlight: d.InFlight, Waiting: d.Waiting, Connections: d.Conns, Hop: newHopStatus(d.Hop),
+			Route: d.Route, URL: d.URL, Kind: d.Kind, Up: d.IsUp, Why: d.Why, InFlight: d.InFlight, Waiting: d.Waiting, Limit: d.Limit, Connections: d.Conns, Hop: newHopStatus(d.Hop),
 			Weight: d.Weight, Tier: d.Tier, Ejections: d.Ejections, Results: counts(d.Ended), Failures: counts(d.Failures), Duration: histogramStatus(d.Took),
 		})
 	}

@@ -205,10 +205,10 @@ func TestStreamsShareTheBoundOnConnections(t *testing.T) {
 // A stream waits for a connection as long as it has time, its upstream is there, and
 // its client.
 func TestStreamThatWaitsInVainIsAnswered(t *testing.T) {
-	g := newGate(t)
-	up := startUpstream(t, func(w http.ResponseWriter, r *http.Request) { g.pass() })
-	defer g.open()
 	for _, end := range []string{"timeout", "close", "leave"} {
+		g := newGate(t)
+		up := startUpstream(t, func(w http.ResponseWriter, r *http.Request) { g.pass() })
+		defer g.open()
 		limits := Limits{MaxUpstreamConns: 1, Timeout: time.Minute}
 		if end == "timeout" {
 			limits.Timeout = 300 * time.Millisecond

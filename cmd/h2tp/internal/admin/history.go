@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -46,7 +47,9 @@ type history struct {
 	failures []string
 	bounds   []float64
 	samples  []sample
-	next     int // where the next one goes, once there are samplesKept
+	next     int                // where the next one goes, once there are samplesKept
+	ends     map[string]*sample // what each end told last
+	gone     sample             // what those did that are no more
 }
 
 // add adds what all ends tell at a time; there are none while the process starts.
@@ -54,9 +57,23 @@ func (h *history) add(st *State, now time.Time) {
 	if len(st.Ends) == 0 {
 		return
 	}
-	s := newSample(st, now)
+	ends := make(map[string]*sample, len(st.Ends))
+	for i := range st.Ends {
+		ends[st.Ends[i].Name] = newSample(&st.Ends[i].Stats)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	for name, was := range h.ends {
+		if e := ends[name]; e == nil || e.ended() < was.ended() { // it left, and maybe another came
+			h.gone.add(was)
+		}
+	}
+	h.ends, h.gone.InFlight = ends, 0
+	s := sample{At: st.Started.Add(now.Sub(st.Started)).UnixMilli()}
+	s.add(&h.gone)
+	for _, e := range ends {
+		s.add(e)
+	}
 	if h.bounds == nil { // they are the same of all ends, and ever
 		h.bounds = st.Ends[0].Stats.Took.Bounds
 		for _, c := range st.Ends[0].Stats.Failures {
@@ -100,17 +117,9 @@ func (s *Server) sampleLoop() {
 	}
 }
 
-func newSample(st *State, now time.Time) sample {
-	to := sample{At: st.Started.Add(now.Sub(st.Started)).UnixMilli()}
-	for i := range st.Ends {
-		to.count(&st.Ends[i].Stats)
-	}
-	return to
-}
-
-// count adds an end.
-func (s *sample) count(st *proxy.Stats) {
-	s.InFlight += st.InFlight
+// newSample is of one end.
+func newSample(st *proxy.Stats) *sample {
+	s := &sample{InFlight: st.InFlight, Took: slices.Clone(st.Took.Counts)}
 	for _, c := range st.Ended {
 		for i, name := range resultNames {
 			if c.What == name {
@@ -121,18 +130,42 @@ func (s *sample) count(st *proxy.Stats) {
 	for _, c := range st.Refusals {
 		s.Results[len(resultNames)-1] += c.N
 	}
-	if s.Took == nil {
-		s.Took, s.Failures = make([]int64, len(st.Took.Counts)), make([]int64, len(st.Failures))
+	for _, c := range st.Failures {
+		s.Failures = append(s.Failures, c.N)
 	}
-	for i, c := range st.Failures {
-		s.Failures[i] += c.N
+	s.Plain, s.Hop = saving(st)
+	return s
+}
+
+// ended is how many exchanges and other requests are over.
+func (s *sample) ended() (n int64) {
+	for _, m := range s.Results {
+		n += m
 	}
-	for i, n := range st.Took.Counts {
-		s.Took[i] += n
+	return n
+}
+
+// add adds another's counts.
+func (s *sample) add(o *sample) {
+	s.InFlight += o.InFlight
+	s.Plain += o.Plain
+	s.Hop += o.Hop
+	for i, n := range o.Results {
+		s.Results[i] += n
 	}
-	plain, hop := saving(st)
-	s.Plain += plain
-	s.Hop += hop
+	addTo(&s.Failures, o.Failures)
+	addTo(&s.Took, o.Took)
+}
+
+// addTo adds a list to a sum, which grows to its length, and is not nil then.
+func addTo(sum *[]int64, list []int64) {
+	*sum = append(*sum, make([]int64, max(0, len(list)-len(*sum)))...)
+	if *sum == nil {
+		*sum = []int64{}
+	}
+	for i, n := range list {
+		(*sum)[i] += n
+	}
 }
 
 // saving compares what crossed an end's hops with what would have without them. An end of which a part goes to upstreams

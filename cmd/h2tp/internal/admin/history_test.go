@@ -60,7 +60,10 @@ func TestSampleAddsUpEnds(t *testing.T) {
 	end.Stats.Failures = []proxy.Count{{What: "timeout", N: 1}, {What: "upstream", N: 3}}
 	end.Stats.Refusals = []proxy.Count{{What: "400", N: 5}}
 	st.Ends = append(st.Ends, *end)
-	got := newSample(&st, st.Started.Add(1500*time.Millisecond))
+	st.Ends[1].Name = "h2tp"
+	var h history
+	h.add(&st, st.Started.Add(1500*time.Millisecond))
+	got := h.samples[0]
 	if got.At != 1700000001500 || got.InFlight != 4 || got.Plain != 2000 || got.Hop != 200 {
 		t.Errorf("got %+v", got)
 	}
@@ -72,6 +75,31 @@ func TestSampleAddsUpEnds(t *testing.T) {
 	}
 	if len(got.Took) != 3 || got.Took[0] != 4 {
 		t.Errorf("took %v", got.Took)
+	}
+}
+
+// Listeners come and go with the configuration; what they did stays in the sums.
+func TestWhatEndsThatLeftDidStaysCounted(t *testing.T) {
+	st := testState()
+	st.Ends = append(st.Ends, st.Ends[0])
+	st.Ends[1].Name, st.Ends[1].Stats.InFlight = "h2tp", 5
+	var h history
+	tell := func() sample {
+		h.add(&st, time.Now())
+		return h.samples[len(h.samples)-1]
+	}
+	if s := tell(); s.Results[1] != 6 || s.InFlight != 5 || s.Took[0] != 4 {
+		t.Fatalf("got %+v", s)
+	}
+	st.Ends = st.Ends[:1]
+	for range 2 {
+		if s := tell(); s.Results[1] != 6 || s.InFlight != 0 || s.Took[0] != 4 {
+			t.Errorf("one left: got %+v", s)
+		}
+	}
+	st.Ends[0].Stats.Ended = []proxy.Count{{Method: "GET", What: "2xx", N: 1}} // another of that name
+	if s := tell(); s.Results[1] != 7 {
+		t.Errorf("one was replaced: got %+v", s)
 	}
 }
 

@@ -15,6 +15,7 @@ type status struct {
 	Ready        bool                 `json:"ready"`
 	Why          string               `json:"why,omitempty"` // it is not ready
 	Draining     bool                 `json:"draining"`
+	Refused      bool                 `json:"config_refused"` // the configuration that was read last
 	Ends         []endStatus          `json:"ends"`
 	Memory       memoryStatus         `json:"memory"`
 	Goroutines   int                  `json:"goroutines"`
@@ -108,6 +109,9 @@ type hopStatus struct {
 	CodedIn     int64           `json:"coded_in_bytes"`
 	PlainOut    int64           `json:"plain_out_bytes"`
 	CodedOut    int64           `json:"coded_out_bytes"`
+	Resent      int64           `json:"wire_resent_bytes"` // by TCP; on Linux alone
+	WireSent    int64           `json:"wire_sent_bytes"`
+	RoundTrip   float64         `json:"round_trip_seconds"`
 	Codecs      map[string]int  `json:"codecs"` // how many of the sessions send with which
 	Ready       int             `json:"ready_streams"`
 	Sessions    []sessionStatus `json:"sessions,omitempty"` // not where the history was asked for: there may be thousands
@@ -123,7 +127,7 @@ type sessionStatus struct {
 func newStatus(st *State, now time.Time) *status {
 	why := st.unready()
 	to := &status{
-		Version: st.Version, Started: st.Started, Uptime: now.Sub(st.Started).Seconds(), Ready: why == "", Why: why, Draining: st.IsDraining,
+		Version: st.Version, Started: st.Started, Uptime: now.Sub(st.Started).Seconds(), Ready: why == "", Why: why, Draining: st.IsDraining, Refused: st.IsConfigRefused,
 		Ends: []endStatus{}, Goroutines: runtime.NumGoroutine(), Certificates: st.Certificates,
 		Memory: memoryStatus{Heap: int64(readRuntime("/memory/classes/heap/objects:bytes")), Codecs: st.CodecMemory, Windows: st.WindowMemory},
 	}
@@ -191,6 +195,7 @@ func newHopStatus(h *proxy.HopStats) *hopStatus {
 	}
 	to := &hopStatus{
 		Connections: h.Conns, Streams: h.Streams, Received: h.BytesIn, Sent: h.BytesOut, Codecs: make(map[string]int),
+		Resent: h.Wire.BytesAgain, WireSent: h.Wire.BytesOut, RoundTrip: h.Wire.RoundTrip.Seconds(),
 		PlainIn: h.In.Plain, CodedIn: h.In.Coded, PlainOut: h.Out.Plain, CodedOut: h.Out.Coded,
 	}
 	for _, s := range h.Sessions {

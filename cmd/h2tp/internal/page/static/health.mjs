@@ -77,6 +77,7 @@ export function health(status, before, minute, names, now) {
   destinations(status, why);
   limits(status, before, why);
   certificates(status, now, why);
+  if (status.config_refused) why.push({ key: 'config', text: 'the configuration that was read last was refused, the one before it runs' });
   if (!status.ready) {
     if (!why.some((w) => w.key.startsWith('down'))) why.unshift({ key: 'not ready', text: status.why });
     return { level: 'bad', word: 'Down', why: shorten(why) };

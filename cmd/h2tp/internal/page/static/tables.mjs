@@ -136,6 +136,7 @@ export function hops(table, rates) {
     ratio(hop),
     format.bits(rates.rate(8 * hop.received_bytes, 8 * old?.received_bytes)),
     format.bits(rates.rate(8 * hop.sent_bytes, 8 * old?.sent_bytes)),
+    { text: format.about(hop.round_trip_seconds || null), more: hop.wire_resent_bytes > 0 ? `${format.percent(hop.wire_resent_bytes / hop.wire_sent_bytes)} resent` : '' },
     format.count(hop.connections),
     { text: format.count(hop.streams), more: `${format.count(hop.ready_streams)} ready` },
   ]);
@@ -143,7 +144,7 @@ export function hops(table, rates) {
     add({ text: 'fronts', more: `at ${end.name}` }, end.peers, was?.peers);
     for (const d of end.destinations) add(d.url, d.hop, before(d, was)?.hop);
   }
-  fill(table, ['Peer', 'Codec', 'Plain to coded', 'Received', 'Sent', 'Connections', 'Streams'], rows);
+  fill(table, ['Peer', 'Codec', 'Plain to coded', 'Received', 'Sent', 'Round trip', 'Connections', 'Streams'], rows);
   return rows.length > 0;
 }
 

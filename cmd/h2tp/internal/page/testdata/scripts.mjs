@@ -134,6 +134,9 @@ Object.assign(tests, {
     const s = state({ certificates: { a: '2026-01-01T05:00:00Z', b: '2025-12-31T00:00:00Z', c: '2026-02-01T00:00:00Z' } });
     assert.equal(judge(s, null, null, now), 'Degraded: the certificate of a ends in 5 h; the certificate of b has ended');
   },
+  'a configuration that was refused'() {
+    assert.equal(judge(state({ config_refused: true })), 'Degraded: the configuration that was read last was refused, the one before it runs');
+  },
   'starting and draining'() {
     assert.equal(judge(state({ ready: false, why: 'starting' })), 'Starting: ');
     assert.equal(judge(state({ ready: false, why: 'draining', draining: true })), 'Draining: what runs finishes, nothing new is taken');

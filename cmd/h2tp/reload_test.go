@@ -143,7 +143,7 @@ func TestAFileThatChangesIsRead(t *testing.T) {
 	if n := strings.Count(p.out.String(), "configuration not reloaded"); n != 1 {
 		t.Errorf("a file that is wrong is named %d times; want once\n%s", n, p.out)
 	}
-	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+	if err := signalTo(os.Getpid(), syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
 	awaitCount(t, p.out, "configuration reloaded", 3)

@@ -46,7 +46,7 @@ func (r *route) setDests(to []string) error {
 
 // setNamed is setDests while setting is held.
 func (r *route) setNamed(to []string) error {
-	lines, files, err := r.readFiles(to)
+	lines, files, err := readFiles(to)
 	if err != nil {
 		return err
 	}

@@ -98,8 +98,9 @@ func (r *route) prime(list []Route) {
 	}
 	var fresh []*lookup
 	for _, spec := range list {
-		for _, to := range spec.To {
-			d, err := balance.ParseDestination(to) // what is wrong is for setDests to say
+		lines, _, _ := readFiles(spec.To) // what is wrong is for setDests to say
+		for _, line := range lines {
+			d, err := balance.ParseDestination(line.text)
 			if err != nil || d.Every == 0 || known[lookupKey(&d)] {
 				continue
 			}

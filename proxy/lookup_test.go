@@ -473,7 +473,7 @@ func TestRoutesLookNamesUp(t *testing.T) {
 	dial := mapped(map[string]string{"10.0.0.1:80": startUpstream(t, namesake("one")), "10.0.0.2:80": startUpstream(t, namesake("two"))})
 	f, addr := startFront(t, Config{
 		To: []string{"http://a.test;resolve=100ms"}, Resolver: dns.resolver(), Dial: dial,
-		Routes: []Route{{Name: "b", Path: "/b", To: []string{"http://b.test;resolve=100ms"}}},
+		Routes: []Route{{Name: "b", Path: "/b", To: []string{newToFile(t, "http://b.test;resolve=100ms").to()}}},
 	})
 	c := dialClient(t, addr)
 	for path, want := range map[string]string{"/": "one for x", "/b": "two for x"} {
@@ -482,7 +482,7 @@ func TestRoutesLookNamesUp(t *testing.T) {
 		}
 	}
 	st := f.Stats()
-	if len(st.Lookups) != 2 || st.Lookups[1].Route != "b" || st.Lookups[1].Addresses != 1 {
+	if len(st.Lookups) != 3 || !isFile(st.Lookups[2].URL) || st.Lookups[1].Route != "b" || st.Lookups[1].Addresses != 1 {
 		t.Errorf("lookups: %+v", st.Lookups)
 	}
 	if err := f.SetRoutes([]Route{{Name: "b", Path: "/b", To: []string{"http://nowhere.test;resolve=100ms"}}}); err == nil {

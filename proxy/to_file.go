@@ -125,8 +125,8 @@ func stampOf(name string) fileStamp {
 	return fileStamp{changed: fi.ModTime(), size: fi.Size()}
 }
 
-// readFiles puts the lines of files in their place. The route's setting is held.
-func (r *route) readFiles(to []string) (lines []toLine, files []*toFile, err error) {
+// readFiles puts the lines of files in their place.
+func readFiles(to []string) (lines []toLine, files []*toFile, err error) {
 	for _, s := range to {
 		if !isFile(s) {
 			lines = append(lines, toLine{text: s})

@@ -28,6 +28,8 @@ type sample struct {
 	// took how long, by historyStatus.Bounds.
 	Failures []int64 `json:"failures"`
 	Took     []int64 `json:"took"`
+
+	isRecords bool // Plain is of records
 }
 
 // resultNames are the classes of status, what nobody waited for any more, and requests that became no exchange.
@@ -64,8 +66,11 @@ func (h *history) add(st *State, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for name, was := range h.ends {
-		if e := ends[name]; e == nil || e.ended() < was.ended() { // it left, and maybe another came
+		switch e := ends[name]; {
+		case e == nil || e.ended() < was.ended(): // it left, and maybe another came
 			h.gone.add(was)
+		case e.isRecords != was.isRecords: // its destinations are others: no jump
+			h.gone.Plain += was.Plain - e.Plain
 		}
 	}
 	h.ends, h.gone.InFlight = ends, 0
@@ -133,7 +138,7 @@ func newSample(st *proxy.Stats) *sample {
 	for _, c := range st.Failures {
 		s.Failures = append(s.Failures, c.N)
 	}
-	s.Plain, s.Hop = saving(st)
+	s.Plain, s.Hop, s.isRecords = saving(st)
 	return s
 }
 
@@ -170,7 +175,7 @@ func addTo(sum *[]int64, list []int64) {
 
 // saving compares what crossed an end's hops with what would have without them. An end of which a part goes to upstreams
 // is judged by its records alone.
-func saving(st *proxy.Stats) (plain, hop int64) {
+func saving(st *proxy.Stats) (plain, hop int64, isRecords bool) {
 	records, isFront := int64(0), st.Hop == nil
 	if st.Hop != nil {
 		records += st.Hop.In.Plain + st.Hop.Out.Plain
@@ -184,7 +189,7 @@ func saving(st *proxy.Stats) (plain, hop int64) {
 	}
 	hop = st.HopIn + st.HopOut // those of destinations that left, too
 	if isFront || hop == 0 {
-		return st.ClientIn + st.ClientOut, hop
+		return st.ClientIn + st.ClientOut, hop, false
 	}
-	return records, hop
+	return records, hop, true
 }

@@ -97,6 +97,12 @@ func TestWhatEndsThatLeftDidStaysCounted(t *testing.T) {
 			t.Errorf("one left: got %+v", s)
 		}
 	}
+	st.Ends[0].Stats.ClientIn, st.Ends[0].Stats.HopIn = 5000, 100
+	before := tell().Plain
+	st.Ends[0].Stats.Destinations = append(st.Ends[0].Stats.Destinations, proxy.DestinationStats{}) // an upstream: records are compared
+	if s := tell(); s.Plain != before {
+		t.Errorf("other destinations made %d of %d plain bytes", s.Plain, before)
+	}
 	st.Ends[0].Stats.Ended = []proxy.Count{{Method: "GET", What: "2xx", N: 1}} // another of that name
 	if s := tell(); s.Results[1] != 7 {
 		t.Errorf("one was replaced: got %+v", s)
@@ -119,7 +125,7 @@ func TestSavingIsOfClientsBytesWhereTheyAllCrossTheHop(t *testing.T) {
 		{"no hop", proxy.Stats{ClientIn: 500, ClientOut: 600, Destinations: []proxy.DestinationStats{upstream}}, 1100, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if plain, hop := saving(&tc.st); plain != tc.plain || hop != tc.hop {
+			if plain, hop, _ := saving(&tc.st); plain != tc.plain || hop != tc.hop {
 				t.Errorf("got %d, %d; want %d, %d", plain, hop, tc.plain, tc.hop)
 			}
 		})

@@ -61,13 +61,16 @@ func (u *unbatcher) releaseIdle() {
 	if !u.mu.TryLock() {
 		return
 	}
-	defer u.mu.Unlock()
 	if u.cdec != nil && time.Since(u.coded) > 2*codecIdle {
 		u.releaseCodec()
 	}
 	if u.buf != nil && len(u.buf) == 0 && u.route.now()-u.parts > partsIdle {
 		u.buf = nil
 		u.route.memory.free(&u.held)
+	}
+	u.mu.Unlock()
+	if u.isOver.Load() { // release may have come meanwhile, and does not wait
+		u.release()
 	}
 }
 

@@ -3,8 +3,12 @@ package proxy
 import (
 	"io"
 	"net/http"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 
+	"github.com/h2tp/h2tp/compress"
 	"github.com/h2tp/h2tp/pool"
 )
 
@@ -35,6 +39,34 @@ func TestTextOfARefusalIsNoBatch(t *testing.T) {
 		resp.Body.Close()
 		if resp.StatusCode != 502 && resp.StatusCode != 503 {
 			t.Errorf("got %d; want 502 or 503", resp.StatusCode)
+		}
+	}
+}
+
+// The end of a stream and a look for what is idle may meet.
+func TestUnbatcherIsReleasedWhileItIsLookedAt(t *testing.T) {
+	mem := compress.NewMemory(1 << 26)
+	for range 50 {
+		u := new(unbatcher)
+		u.prepare(mem, 1<<10)
+		var looks atomic.Int64
+		var isReleased atomic.Bool
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for !isReleased.Load() {
+				u.releaseIdle()
+				looks.Add(1)
+				runtime.Gosched()
+			}
+		})
+		for looks.Load() < 10 {
+			runtime.Gosched()
+		}
+		u.release()
+		isReleased.Store(true)
+		wg.Wait()
+		if n := mem.Used(); n != 0 {
+			t.Fatalf("%d bytes held", n)
 		}
 	}
 }

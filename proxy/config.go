@@ -48,6 +48,9 @@ type Limits struct {
 	// bodies included; more wait. One of To that names a max has that. If zero or
 	// negative, there is no bound.
 	MaxDestExchanges int
+	// Adaptive finds how many exchanges a destination bears, 4 at least, by how its answers' times
+	// grow with them, and bounds them by that; MaxDestExchanges then bounds what may be found.
+	Adaptive bool
 	// MaxQueue bounds the exchanges that wait for one destination; one more is answered
 	// 503 with Retry-After. If zero, 10000 is used. If negative, none waits.
 	MaxQueue int

@@ -215,6 +215,10 @@ func (ex *exchange) fail(f failure) {
 		return
 	}
 	ex.last.meter().failed[failureIndex(f.code)].Add(1)
+	if m := ex.last.meter(); m.adapt != nil && f.code == wire.CodeTimeout && !f.isNotStarted {
+		now := ex.route.now()
+		m.adapt.sample(now, now-ex.delivered)
+	}
 	ex.noteFailed(f)
 	if !f.isNotStarted {
 		ex.started++
@@ -260,6 +264,9 @@ func (ex *exchange) gone() {
 func (m *destMeter) answered(ex *exchange, status int, now time.Duration) {
 	m.ended[resultOf(status)].Add(1)
 	m.took.time(now - ex.delivered)
+	if m.adapt != nil {
+		m.adapt.sample(now, now-ex.delivered)
+	}
 }
 
 // drop lets go of an exchange that was cancelled before or while it was delivered.

@@ -51,6 +51,7 @@ type handlerLoop struct {
 func newHandlerOut(r *route, cfg *Config) *handlerOut {
 	h := &handlerOut{route: r, cfg: cfg, handler: cfg.Handler}
 	h.lobby.init(&cfg.Limits)
+	h.adapt = h.lobby.adapt
 	h.here.cancel = h.unqueue
 	return h
 }
@@ -211,6 +212,9 @@ func (l *handlerLoop) loop() {
 		h.isWaking = false
 		for h.lobby.n > 0 && h.lobby.hasRoom(h.active) {
 			ex := h.lobby.pop()
+			if h.lobby.most() > 0 {
+				ex.delivered = h.route.now() // what it waited is not the handler's time
+			}
 			h.active++
 			next := h.wakeLocked()
 			h.mu.Unlock()

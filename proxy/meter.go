@@ -131,7 +131,8 @@ type destMeter struct {
 	ended  [results]atomic.Int64
 	failed [len(failureCodes)]atomic.Int64
 	took   histogram // to the whole response, or to the head of a streamed one
-	queued histogram // of those that waited for a connection
+	queued histogram // of those that waited
+	adapt  *adaptive // is told of times; nil without Adaptive. Immutable
 }
 
 func (m *destMeter) meter() *destMeter { return m }

@@ -51,6 +51,7 @@ type peer struct {
 func newPeer(r *route, cfg *Config, end endpoint) (*peer, error) {
 	p := &peer{route: r, cfg: cfg, end: end, log: cfg.Logger, old: make(map[*peerStream]struct{})}
 	p.lobby.init(&cfg.Limits)
+	p.adapt = p.lobby.adapt
 	p.here.cancel = p.unqueue
 	pc := pool.ClientConfig{
 		Common: pool.Common{

@@ -80,6 +80,7 @@ type lobby struct {
 	length  int           // of the queue; one more is refused
 	timeout time.Duration // of a wait
 	member  *balance.Member
+	adapt   *adaptive // nil without Adaptive
 
 	max           atomic.Int64 // in flight; 0 is no bound
 	refused, late atomic.Int64
@@ -91,6 +92,9 @@ type lobby struct {
 
 func (l *lobby) init(cfg *Limits) {
 	l.usual, l.length, l.timeout = max(0, cfg.MaxDestExchanges), max(0, cfg.MaxQueue), cfg.QueueTimeout
+	if cfg.Adaptive {
+		l.adapt = new(adaptive)
+	}
 	l.bound(0)
 }
 
@@ -100,10 +104,18 @@ func (l *lobby) bound(most int) {
 		most = l.usual
 	}
 	l.max.Store(int64(most))
+	if l.adapt != nil {
+		l.adapt.bound(most)
+	}
 }
 
 // most is how many exchanges the destination may have in flight, 0 any number.
-func (l *lobby) most() int { return int(l.max.Load()) }
+func (l *lobby) most() int {
+	if l.adapt != nil {
+		return int(l.adapt.limit.Load())
+	}
+	return int(l.max.Load())
+}
 
 // within is how many exchanges the destination may have when it bears most, those that
 // wait too.
@@ -116,6 +128,9 @@ func (l *lobby) within(most int) int64 {
 
 // hasRoom reports whether there is room for one exchange more than n.
 func (l *lobby) hasRoom(n int) bool {
+	if l.adapt != nil {
+		l.adapt.noteRunning(n + 1)
+	}
 	most := l.most()
 	return most == 0 || n < most
 }

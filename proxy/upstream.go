@@ -55,6 +55,7 @@ func newUpstream(r *route, cfg *Config, end endpoint) *upstream {
 	u := &upstream{route: r, cfg: cfg, end: end, idle: cfg.IdleTimeout, conns: make(map[*upstreamConn]struct{}), bulk: make(map[*upstreamBulk]struct{}), leavec: make(chan struct{})}
 	def(&u.idle, 55*time.Second)
 	u.lobby.init(&cfg.Limits)
+	u.adapt = u.lobby.adapt
 	u.lim = http1.Limits{Head: cfg.MaxHead}
 	u.here.cancel = u.unqueue
 	u.ctx, u.stop = context.WithCancel(context.Background())

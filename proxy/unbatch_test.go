@@ -56,7 +56,6 @@ func TestUnbatcherIsReleasedWhileItIsLookedAt(t *testing.T) {
 			for !isReleased.Load() {
 				u.releaseIdle()
 				looks.Add(1)
-				runtime.Gosched()
 			}
 		})
 		for looks.Load() < 10 {

@@ -303,3 +303,34 @@ func TestStreamsCountUntilTheirEnd(t *testing.T) {
 		bulk.read("POST").want(t, 200, name)
 	}
 }
+
+// What one HTTP/1.1 connection asks enters a handler one after the other, however it is sent.
+func TestPipelinedRequestsEnterTheHandlerInTurn(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		for _, isPair := range []bool{false, true} {
+			c := new(crowd)
+			var f *Front
+			if isPair {
+				f, _ = bubblePair(t, Config{}, Config{Handler: c.handle})
+			} else {
+				var err error
+				if f, err = NewFront(Config{Handler: c.handle}); err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { f.Close() })
+			}
+			client := serveBubble(t, f)
+			var all strings.Builder
+			for i := range 5 {
+				fmt.Fprintf(&all, "GET /%d HTTP/1.1\r\nHost: x\r\n\r\n", i)
+			}
+			client.send(all.String())
+			for range 5 {
+				client.read("GET").want(t, 200, "one of five")
+			}
+			if got := strings.Join(c.order, " "); c.most.Load() != 1 || got != "/0 /1 /2 /3 /4" {
+				t.Errorf("%d at once, in the order %s", c.most.Load(), got)
+			}
+		}
+	})
+}

@@ -190,6 +190,9 @@ func TestADestinationLeftOutFinishesWhatItHas(t *testing.T) {
 			if n := end.Stats().Leaving; n != 1 {
 				t.Errorf("%d are leaving with a tunnel; want 1", n)
 			}
+			if f, ok := end.(*Front); ok && kind == "upstreams" && !f.route.set.Load().leaving[0].destination.(*upstream).isBusy() {
+				t.Error("a tunnel is nothing to wait for")
+			}
 			tunnel.send("hello")
 			if _, err := io.ReadFull(tunnel.r, make([]byte, 5)); err != nil {
 				t.Error(err)
@@ -350,4 +353,33 @@ func TestThoseThatLeftAreBounded(t *testing.T) {
 	}
 	g.open()
 	c.read("POST").want(t, 200, "")
+}
+
+// Responses that turn out large when their back was left out still need streams, more than are ready.
+func TestABackLeftOutIsOpenedTheStreamsItAsksFor(t *testing.T) {
+	for _, conns := range []int{1, 2} {
+		g := newGate(t)
+		large := func(w http.ResponseWriter, r *http.Request) {
+			g.pass()
+			w.Write(bodyOf(1, 300_000))
+		}
+		end, addr, to := startChanging(t, "backs", []http.HandlerFunc{large, echoHandler}, Config{Hop: Hop{Conns: conns, MinReady: 1, MaxReady: 1}})
+		var clients []*lineClient
+		for range 6 {
+			c := dialClient(t, addr)
+			c.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx")
+			g.await()
+			clients = append(clients, c)
+		}
+		if err := end.SetTo(to[1:]); err != nil {
+			t.Fatal(err)
+		}
+		g.open()
+		for _, c := range clients {
+			if a := c.read("POST"); a.status != 200 || a.body != string(bodyOf(1, 300_000)) {
+				t.Errorf("with %d connections: got %d and %d bytes", conns, a.status, len(a.body))
+			}
+		}
+		awaitTrue(t, func() bool { return end.Stats().Leaving == 0 }, "the end of the one that left")
+	}
 }

@@ -97,6 +97,7 @@ func (r *route) parseTo(to []toLine) (named []balance.Destination, err error) {
 	case len(to) == 0:
 		return nil, errors.New("proxy: To is empty")
 	}
+	urls := make(map[string]bool, len(to))
 	for _, line := range to {
 		d, err := balance.ParseDestination(line.text)
 		if err != nil {
@@ -106,9 +107,12 @@ func (r *route) parseTo(to []toLine) (named []balance.Destination, err error) {
 		switch {
 		case err != nil:
 			return nil, err
+		case urls[d.URL]:
+			return nil, fmt.Errorf("%sproxy: To names %q twice; weight=N gives it more", line.where, d.URL)
 		case end.isHop && end.isTLS && r.config.TLS == nil:
 			return nil, fmt.Errorf("%sproxy: To %q needs TLS", line.where, d.URL)
 		}
+		urls[d.URL] = true
 		named = append(named, d)
 	}
 	return named, nil

@@ -172,6 +172,7 @@ func TestRoutesThatAreWrong(t *testing.T) {
 		"one that begins":       {{Name: "a", Path: "x", To: to}},
 		"*.SUFFIX":              {{Name: "a", Host: "a.*.b", To: to}},
 		"destination":           {{Name: "b", Path: "/b", To: to}, {Name: "a", To: []string{"foo://x"}}},
+		"twice; weight=N":       {{Name: "a", To: []string{"http://x:1", "http://x:1;weight=2"}}},
 		"needs TLS":             {{Name: "b", Path: "/b", To: to}, {Name: "a", To: []string{"h2tp://x"}}},
 		"Policy":                {{Name: "a", To: to, Balance: &Balance{Policy: "x"}}},
 		"BatchLimit":            {{Name: "a", To: to, Limits: &Limits{BatchLimit: 1}}},

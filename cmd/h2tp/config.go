@@ -429,6 +429,11 @@ func (o *options) addDestination(s string) error {
 	if err := proxy.CheckTo(s); err != nil {
 		return err
 	}
+	for _, other := range o.destinations {
+		if other.url == e.url {
+			return fmt.Errorf("%q is there twice; ;weight=N gives it more", url)
+		}
+	}
 	o.destinations = append(o.destinations, e)
 	o.hasNames = o.hasNames || strings.Contains(s, ";resolve=") || strings.Contains(s, ";srv=")
 	return nil

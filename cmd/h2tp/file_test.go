@@ -68,6 +68,7 @@ func TestBrokenFiles(t *testing.T) {
 		{"nowhere to", "listen: http://127.0.0.1:1\n", 1, "to: is missing"},
 		{"no effect", ok + "cert: x.pem\n", 3, "cert: has no effect: no listen URL has scheme https or h2tp"},
 		{"no effect of one", ok + "policy: latency\n", 3, "policy: has no effect: there is one to URL"},
+		{"same destination", "listen: http://127.0.0.1:1\nto:\n  - http://a:1;weight=2\n  - http://a:1\n", 4, `to: "http://a:1" is there twice`},
 		{"no certificate", "to: http://a:1\nlisten: https://127.0.0.1:1\n", 2, "listen: cert is missing, or acme-names"},
 		{"no key", "to: http://a:1\nlisten: https://127.0.0.1:1\ncert: x\n", 3, "cert: key is missing: cert has no use without it"},
 		{"no such file", "to: http://a:1\nlisten: https://127.0.0.1:1\ncert: /no/such\nkey: /no/such\n", 3, "cert: cert and key: "},

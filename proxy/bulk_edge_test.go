@@ -157,7 +157,7 @@ func TestHandlerTakesWhatIsStreamed(t *testing.T) {
 			}
 		}
 		c.send("GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
-		c.read("GET").want(t, 200, "an Upgrade at a handler")
+		c.read("GET").want(t, 200, "an Upgrade that a handler declines")
 	}
 }
 

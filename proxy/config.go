@@ -251,7 +251,8 @@ type Config struct {
 	// https:// upstreams; the ServerName is set to the upstream's host when empty. If
 	// nil, the system's authorities are asked.
 	UpstreamTLS func() *tls.Config
-	// Handler answers exchanges in this process, in place of To.
+	// Handler answers exchanges in this process, in place of To. Bodies come and go whole, of 4 MiB at most. RequestCtx.Hijack
+	// is for requests that ask for an Upgrade, and a panic of the function it is given ends the process, as with fasthttp.Server.
 	Handler fasthttp.RequestHandler
 	// ListenTLS is the configuration for those who come: to a back by h2tp, to a
 	// front by https, whose ALPN protocols may be h2 and http/1.1.

@@ -27,6 +27,7 @@ type handlerOut struct {
 	here    station
 	wg      sync.WaitGroup
 	running atomic.Int64
+	server  *upstream // the handler too, for an Upgrade
 	destMeter
 
 	mu       sync.Mutex // guards all below
@@ -53,6 +54,7 @@ func newHandlerOut(r *route, cfg *Config) *handlerOut {
 	h.lobby.init(&cfg.Limits)
 	h.adapt = h.lobby.adapt
 	h.here.cancel = h.unqueue
+	h.server = newHandlerServer(h)
 	return h
 }
 
@@ -78,6 +80,7 @@ func (h *handlerOut) sweep(now time.Duration) {
 		h.running.Add(-1)
 		ex.fail(h.lobby.lateness(ex, now))
 	}
+	h.server.sweep(now)
 }
 
 // unqueue is the station of all exchanges. A handler cannot be stopped: its exchange
@@ -132,12 +135,15 @@ func (h *handlerOut) deliver(ex *exchange) {
 
 // carry collects the request's body, up to MaxBody, for a handler takes it whole.
 func (h *handlerOut) carry(ex *exchange) {
+	if fieldValue(ex.req.Fields, "upgrade") != nil {
+		h.running.Add(1)
+		defer h.running.Add(-1)
+		h.server.carry(ex)
+		return
+	}
 	var body []byte
 	ex.isTouched = true
-	kind := wire.BodyWhole
-	if fieldValue(ex.req.Fields, "upgrade") != nil {
-		kind = wire.BodyNone // a handler declines, and what follows is no body
-	} else if ex.src != nil {
+	if ex.src != nil {
 		h.running.Add(1)
 		defer h.running.Add(-1)
 		if fieldValue(ex.req.Fields, "expect") != nil {
@@ -160,7 +166,7 @@ func (h *handlerOut) carry(ex *exchange) {
 		}
 		ex.req.Trailers = ex.src.trailers()
 	}
-	ex.req.BodyKind, ex.req.Body = kind, body
+	ex.req.BodyKind, ex.req.Body = wire.BodyWhole, body
 	to := ex.sink
 	done := make(chan struct{})
 	ex.sink, ex.waiter = &carried{sink: to, donec: done}, new(waiter)
@@ -243,8 +249,12 @@ func (l *handlerLoop) serve(ex *exchange) {
 	}
 	ctx := l.ctx
 	setRequest(&ctx.Request, &ex.req)
-	if err := l.call(ctx); err != nil {
-		l.h.cfg.Logger.Error("handler panicked", "err", err)
+	err := l.h.call(ctx)
+	if err == nil && ctx.Hijacked() {
+		err = errHijack
+	}
+	if err != nil {
+		l.h.cfg.Logger.Error("handler failed", "err", err)
 		l.ctx = nil // it may be in use still, or in no state to be
 		l.h.running.Add(-1)
 		ex.fail(failure{code: wire.CodeInternal, err: err})
@@ -265,13 +275,13 @@ func (l *handlerLoop) serve(ex *exchange) {
 }
 
 // call runs the handler; its panic is an error, and ends nothing else.
-func (l *handlerLoop) call(ctx *fasthttp.RequestCtx) (err error) {
+func (h *handlerOut) call(ctx *fasthttp.RequestCtx) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
 		}
 	}()
-	l.h.handler(ctx)
+	h.handler(ctx)
 	return nil
 }
 
@@ -328,6 +338,7 @@ func setRequest(to *fasthttp.Request, from *wire.Request) {
 }
 
 func (h *handlerOut) shutdown(ctx context.Context) {
+	defer h.server.shutdown(ctx)
 	ticker := time.NewTicker(sweepPeriod / 10)
 	defer ticker.Stop()
 	for h.running.Load() > 0 {
@@ -355,6 +366,7 @@ func (h *handlerOut) close() {
 	for _, l := range free {
 		close(l.wakec)
 	}
+	h.server.close()
 	if !isClosed {
 		h.wg.Wait()
 	}

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/net/http2"
+
 	"github.com/h2tp/h2tp/pool"
 	"github.com/h2tp/h2tp/proxy/internal/wire"
 )
@@ -101,7 +103,7 @@ func (b *peerBulk) run() *failure {
 	b.out.wenc.AppendRequest(&b.out.batch, &b.ex.req)
 	if err := b.out.flush(); err == ErrTooLarge {
 		return &failure{code: wire.CodeFieldsTooLarge, err: err}
-	} else if err != nil {
+	} else if err != nil && !isAnswered(err) {
 		return &failure{code: wire.CodeUpstream, err: err}
 	}
 	if b.src != nil {
@@ -114,6 +116,13 @@ func (b *peerBulk) run() *failure {
 		b.awaitHead()
 	}
 	return b.receive()
+}
+
+// isAnswered reports whether the back takes no more of a request since it has answered (RFC 9113 8.1), which
+// the end of a write may be told of first: the answer stands to be read.
+func isAnswered(err error) bool {
+	re, ok := errors.AsType[*pool.ResetError](err)
+	return ok && re.Code == http2.ErrCodeNo && !re.Local
 }
 
 // open opens the stream.

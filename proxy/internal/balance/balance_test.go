@@ -82,7 +82,7 @@ func TestSpreadIsWithinFivePercentOfTheWeights(t *testing.T) {
 				}
 				seed := rand.Uint64()
 				g, members := groupOf(Config{Policy: p}, to...)
-				n := max(2000*len(list), 20000)
+				n := max(2000*len(list), 100_000) // by least 64 at once the mean is 3.8 % off and, of 100,000, the deviation 0.2 %
 				counts := load(g, n, atOnce, seed, steady)
 				for i, m := range members {
 					want := float64(n*list[i]) / float64(sum)

@@ -360,6 +360,34 @@ func TestALookedUpDestinationShowsTheURLsName(t *testing.T) {
 	}
 }
 
+// askAllTheTime has three clients that want 200 for GETs, and for POSTs batched and streamed, until stop, which waits for them.
+func askAllTheTime(t *testing.T, addr string) (stop func()) {
+	stopc := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range 3 {
+		wg.Go(func() {
+			c := dialClient(t, addr)
+			c.nc.SetDeadline(time.Now().Add(12 * patience))
+			for k := 0; ; k++ {
+				select {
+				case <-stopc:
+					return
+				default:
+				}
+				if k%2 == 0 {
+					c.get("/").want(t, 200, "a GET")
+				} else {
+					c.post("/", string(bodyOf(i, []int{10, 90_000}[k/2%2]))).want(t, 200, "a POST")
+				}
+			}
+		})
+	}
+	return func() {
+		close(stopc)
+		wg.Wait()
+	}
+}
+
 func TestNoExchangeIsLostWhileAddressesChange(t *testing.T) {
 	for _, kind := range []string{"upstreams", "backs"} {
 		t.Run(kind, func(t *testing.T) {
@@ -379,34 +407,14 @@ func TestNoExchangeIsLostWhileAddressesChange(t *testing.T) {
 			}
 			dns.set("api.test", "10.0.0.0")
 			f, addr := startFront(t, Config{To: []string{scheme + "api.test;resolve=100ms"}, Resolver: dns.resolver(), Dial: mapped(addrs)})
-			stopc := make(chan struct{})
-			var wg sync.WaitGroup
-			for i := range 3 {
-				wg.Go(func() {
-					c := dialClient(t, addr)
-					c.nc.SetDeadline(time.Now().Add(12 * patience))
-					for k := 0; ; k++ {
-						select {
-						case <-stopc:
-							return
-						default:
-						}
-						if k%2 == 0 {
-							c.get("/").want(t, 200, "a GET")
-						} else {
-							c.post("/", string(bodyOf(i, []int{10, 90_000}[k/2%2]))).want(t, 200, "a POST")
-						}
-					}
-				})
-			}
+			stop := askAllTheTime(t, addr)
 			for _, n := range []int{1, 2, 3, 0, 2} {
 				dns.set("api.test", fmt.Sprintf("10.0.0.%d", n), fmt.Sprintf("10.0.0.%d", (n+1)%4))
 				want := []string{fmt.Sprintf("10.0.0.%d:80 1/0", n), fmt.Sprintf("10.0.0.%d:80 1/0", (n+1)%4)}
 				slices.Sort(want)
 				awaitAddresses(t, f, want...)
 			}
-			close(stopc)
-			wg.Wait()
+			stop()
 			f.Close()
 			dns.close()
 			if after := ownGoroutines(); kind == "upstreams" && len(after) > len(before) {

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -67,26 +66,7 @@ func TestAFileOfDestinationsIsFollowedUnderLoad(t *testing.T) {
 			}
 			file := newToFile(t, all[0])
 			f, addr := startFront(t, Config{To: []string{file.to()}})
-			stopc := make(chan struct{})
-			var wg sync.WaitGroup
-			for i := range 3 {
-				wg.Go(func() {
-					c := dialClient(t, addr)
-					c.nc.SetDeadline(time.Now().Add(12 * patience))
-					for k := 0; ; k++ {
-						select {
-						case <-stopc:
-							return
-						default:
-						}
-						if k%2 == 0 {
-							c.get("/").want(t, 200, "a GET")
-						} else {
-							c.post("/", string(bodyOf(i, []int{10, 90_000}[k/2%2]))).want(t, 200, "a POST")
-						}
-					}
-				})
-			}
+			stop := askAllTheTime(t, addr)
 			for i := range 6 {
 				want := []string{all[(i+1)%4], all[(i+2)%4]}
 				file.write(want[0]+";weight=2", want[1])
@@ -98,8 +78,7 @@ func TestAFileOfDestinationsIsFollowedUnderLoad(t *testing.T) {
 					t.Errorf("got %q; want %q", got, want)
 				}
 			}
-			close(stopc)
-			wg.Wait()
+			stop()
 			f.Close()
 			if after := ownGoroutines(); kind == "upstreams" && len(after) > len(before) {
 				t.Errorf("%d goroutines are left:\n%s", len(after)-len(before), strings.Join(after, "\n\n"))

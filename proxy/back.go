@@ -146,7 +146,7 @@ func (b *Back) accept(s *pool.Stream) {
 	if !b.cfg.takesToken(h) {
 		s.Refuse(403, "denied\n", pool.Field{Name: "h2tp-error", Value: "denied"})
 		b.route.stats.badTokens.Add(1)
-		b.gate.lines.warn(b.cfg.Logger, "front refused", "addr", s.RemoteAddr().String(), "why", "its token is not ours")
+		b.gate.lines.warn(b.cfg.Logger, addrOf(s.RemoteAddr()), "front refused", "addr", s.RemoteAddr().String(), "why", "its token is not ours")
 		return
 	}
 	if path != pathBatch {

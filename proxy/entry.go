@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -59,37 +60,45 @@ func (g *entrance) admits(ip netip.Addr) bool {
 		return true
 	}
 	g.stats.denied.Add(1)
-	g.lines.info(g.log, "refused", "addr", ip.String(), "why", "the address may not come")
+	g.lines.info(g.log, ip, "refused", "addr", ip.String(), "why", "the address may not come")
 	return false
 }
 
-// seldom writes one line a second at most: whoever is refused may come often.
+// seldom writes a line a second for each address at most, and seldomLines of all: whoever is refused may come often, but
+// is not to hide another who is refused too.
 type seldom struct {
 	mu      sync.Mutex
-	last    time.Time
+	since   time.Time // when the second began
+	told    []netip.Addr
 	omitted int
 }
 
-func (s *seldom) info(log *slog.Logger, msg string, args ...any) {
-	s.write(log, slog.LevelInfo, msg, args)
+// seldomLines bounds the lines of a second.
+const seldomLines = 10
+
+func (s *seldom) info(log *slog.Logger, ip netip.Addr, msg string, args ...any) {
+	s.write(log, slog.LevelInfo, ip, msg, args)
 }
 
-func (s *seldom) warn(log *slog.Logger, msg string, args ...any) {
-	s.write(log, slog.LevelWarn, msg, args)
+func (s *seldom) warn(log *slog.Logger, ip netip.Addr, msg string, args ...any) {
+	s.write(log, slog.LevelWarn, ip, msg, args)
 }
 
-func (s *seldom) write(log *slog.Logger, level slog.Level, msg string, args []any) {
+func (s *seldom) write(log *slog.Logger, level slog.Level, ip netip.Addr, msg string, args []any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
-	if now.Sub(s.last) < time.Second {
+	if now := time.Now(); now.Sub(s.since) >= time.Second {
+		s.since, s.told = now, s.told[:0]
+	}
+	if len(s.told) == seldomLines || slices.Contains(s.told, ip) {
 		s.omitted++
 		return
 	}
+	s.told = append(s.told, ip)
 	if s.omitted > 0 {
 		args = append(args, "omitted", s.omitted)
+		s.omitted = 0
 	}
-	s.last, s.omitted = now, 0
 	log.Log(context.Background(), level, msg, args...)
 }
 

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/valyala/fasthttp"
 )
@@ -93,6 +95,42 @@ func TestWhoMayNotComeIsClosedCountedAndNamedOnce(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestLinesOfRefusalsAreBoundedForAnAddressAndForAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		log := slog.New(slog.NewTextHandler(&out, nil))
+		var s seldom
+		say := func(from, count int) (lines int) {
+			out.Reset()
+			for i := range count {
+				for range 3 {
+					s.info(log, netip.AddrFrom4([4]byte{192, 0, 2, byte(from + i)}), "refused")
+				}
+			}
+			return strings.Count(out.String(), "\n")
+		}
+		for i, tt := range []struct {
+			wait        time.Duration
+			from, count int
+			want        int
+		}{
+			{0, 1, 2, 2},                      // one does not hide the other
+			{999 * time.Millisecond, 1, 2, 0}, // who was told is not told again
+			{0, 3, 20, seldomLines - 2},
+			{time.Millisecond, 1, 20, seldomLines},
+		} {
+			time.Sleep(tt.wait)
+			if got := say(tt.from, tt.count); got != tt.want {
+				t.Errorf("step %d: got %d lines; want %d:\n%s", i, got, tt.want, &out)
+			}
+		}
+		time.Sleep(time.Second)
+		if say(1, 1); !strings.Contains(out.String(), "omitted=") {
+			t.Errorf("got %q; want how many were omitted", &out)
+		}
+	})
 }
 
 func TestGetOnlyAnswersOtherMethods405(t *testing.T) {

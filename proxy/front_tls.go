@@ -59,7 +59,7 @@ func (c *clientConn) shake() bool {
 	defer cancel()
 	if err := tc.HandshakeContext(ctx); err != nil {
 		c.f.route.stats.badHandshakes.Add(1)
-		c.f.gate.lines.info(c.f.log, "handshake failed", "addr", string(c.addr), "err", err)
+		c.f.gate.lines.info(c.f.log, addrOf(tc.RemoteAddr()), "handshake failed", "addr", string(c.addr), "err", err)
 		tc.Close()
 		return false
 	}

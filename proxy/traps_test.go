@@ -18,16 +18,16 @@ import (
 var traps = []struct {
 	name   string
 	script func(nc net.Conn, r *bufio.Reader, head string) // the upstream's, for each request until it closes
-	falls  func(t *testing.T, addr string, headc <-chan string) bool
+	falls  func(t *testing.T, addr string, up trapUpstream) bool
 }{
-	{"the rest of a body answered early is a request", okTrap, func(t *testing.T, addr string, headc <-chan string) bool {
+	{"the rest of a body answered early is a request", okTrap, func(t *testing.T, addr string, up trapUpstream) bool {
 		rest := strings.Repeat("b", 8<<10) + "GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n"
 		c := dialClient(t, addr)
 		c.send("POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + rest)
 		c.read("POST")
-		return has(headc, "GET /hidden")
+		return has(up.headc, "GET /hidden")
 	}},
-	{"a body cut short is whole", okTrap, func(t *testing.T, addr string, headc <-chan string) bool {
+	{"a body cut short is whole", okTrap, func(t *testing.T, addr string, up trapUpstream) bool {
 		for _, cut := range []string{
 			"Content-Length: 10\r\n\r\nhalf",
 			"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
@@ -48,7 +48,7 @@ var traps = []struct {
 		}
 		return false
 	}},
-	{"Connection is one word in one case", okTrap, func(t *testing.T, addr string, _ <-chan string) bool {
+	{"Connection is one word in one case", okTrap, func(t *testing.T, addr string, _ trapUpstream) bool {
 		for _, words := range []string{"Close", "TE, close"} {
 			c := dialClient(t, addr)
 			c.send("GET / HTTP/1.1\r\nHost: x\r\nConnection: " + words + "\r\n\r\n")
@@ -60,42 +60,49 @@ var traps = []struct {
 		}
 		return false
 	}},
-	{"100 Continue comes before the upstream's answer", okTrap, func(t *testing.T, addr string, _ <-chan string) bool {
+	{"100 Continue comes before the upstream's answer", okTrap, func(t *testing.T, addr string, _ trapUpstream) bool {
 		c := dialClient(t, addr)
 		c.send("POST /early HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
 		return c.read("POST").status == 100
 	}},
 	{"1xx are swallowed", func(nc net.Conn, _ *bufio.Reader, _ string) {
 		io.WriteString(nc, "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n"+okResponse)
-	}, func(t *testing.T, addr string, _ <-chan string) bool {
+	}, func(t *testing.T, addr string, _ trapUpstream) bool {
 		return dialClient(t, addr).get("/").status != 103
 	}},
 	{"a request is repeated more than once", func(nc net.Conn, _ *bufio.Reader, _ string) { nc.Close() },
-		func(t *testing.T, addr string, headc <-chan string) bool {
+		func(t *testing.T, addr string, up trapUpstream) bool {
 			c := dialClient(t, addr)
 			c.send("PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
 			c.read("PUT")
-			return len(headc) > 1
+			return len(up.headc) > 1
 		}},
-	{"fields are moved", okTrap, func(t *testing.T, addr string, headc <-chan string) bool {
+	{"fields are moved", okTrap, func(t *testing.T, addr string, up trapUpstream) bool {
 		c := dialClient(t, addr)
 		c.send("GET / HTTP/1.1\r\nHost: x\r\nA: 1\r\nUser-Agent: u\r\nB: 2\r\nCookie: c=1\r\nC: 3\r\n\r\n")
 		c.read("GET")
-		return !strings.Contains(await(t, headc, "request"), "\r\nA: 1\r\nUser-Agent: u\r\nB: 2\r\nCookie: c=1\r\nC: 3\r\n")
+		return !strings.Contains(await(t, up.headc, "request"), "\r\nA: 1\r\nUser-Agent: u\r\nB: 2\r\nCookie: c=1\r\nC: 3\r\n")
 	}},
 	{"a POST on a connection just closed is lost", func(nc net.Conn, r *bufio.Reader, _ string) {
 		io.CopyN(io.Discard, r, 4)
 		io.WriteString(nc, okResponse)
 		nc.Close() // idle, and closed without a word
-	}, func(t *testing.T, addr string, _ <-chan string) bool {
+	}, func(t *testing.T, addr string, up trapUpstream) bool {
 		c := dialClient(t, addr)
 		for range 5 {
 			if c.post("/", "body").status != 200 {
 				return true
 			}
+			await(t, up.closedc, "close") // a POST on its way at the same time is lost by everybody
 		}
 		return false
 	}},
+}
+
+// trapUpstream tells what an upstream has seen.
+type trapUpstream struct {
+	headc   chan string   // requests' heads
+	closedc chan struct{} // connections that are closed
 }
 
 // okTrap answers 403 to /early without its body, and 200 to others.
@@ -169,12 +176,14 @@ func TestTrapsOfFasthttp(t *testing.T) {
 	for _, trap := range traps {
 		t.Run(trap.name, func(t *testing.T) {
 			for _, isPlain := range []bool{false, true} {
-				headc := make(chan string, 100)
+				seen := trapUpstream{headc: make(chan string, 100), closedc: make(chan struct{}, 100)}
 				up := startScript(t, func(nc net.Conn, r *bufio.Reader) {
 					for head := readHead(r); head != ""; head = readHead(r) {
-						headc <- head
+						seen.headc <- head
 						trap.script(nc, r, head)
 					}
+					nc.Close()
+					seen.closedc <- struct{}{}
 				})
 				var addr string
 				if isPlain {
@@ -182,7 +191,7 @@ func TestTrapsOfFasthttp(t *testing.T) {
 				} else {
 					addr = startPair(t, up, Config{}, Config{}).addr
 				}
-				if got := trap.falls(t, addr, headc); got != isPlain {
+				if got := trap.falls(t, addr, seen); got != isPlain {
 					t.Errorf("plain fasthttp %v: falls into it %v", isPlain, got)
 				}
 			}

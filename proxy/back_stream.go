@@ -18,6 +18,7 @@ type backStream struct {
 	own   terms
 	token string // of the session
 	ready *pool.ReadySet
+	lane  lane
 	sender
 	unbatcher
 
@@ -232,6 +233,7 @@ func (bs *backStream) onRequest(rec *wire.Record) error {
 		return nil
 	}
 	hx.id = rec.ID
+	hx.lane = &bs.lane
 	hx.sink = hx
 	bs.inflight.put(rec.ID, &hx.exchange)
 	bs.sender.mu.Unlock()
@@ -316,7 +318,7 @@ func (hx *hopExchange) copyFields(req *wire.Request, via []byte, isBulk bool) bo
 
 func (hx *hopExchange) recycle() {
 	hx.bs.b.route.memory.free(&hx.held)
-	hx.bs, hx.sink, hx.route = nil, nil, nil
+	hx.bs, hx.sink, hx.route, hx.lane = nil, nil, nil, nil
 	if cap(hx.buf) > keepBuffer {
 		hx.buf = nil
 	}

@@ -254,6 +254,10 @@ type Config struct {
 	// Handler answers exchanges in this process, in place of To. Bodies come and go whole, of 4 MiB at most. RequestCtx.Hijack
 	// is for requests that ask for an Upgrade, and a panic of the function it is given ends the process, as with fasthttp.Server.
 	Handler fasthttp.RequestHandler
+	// Serial has a Handler take what comes by one session, or by one HTTP/1.1 connection, one after another, in the
+	// order in which it was sent; requests whose bodies are streamed are sessions of their own. Without it those of an
+	// HTTP/1.1 connection alone come so.
+	Serial bool
 	// ListenTLS is the configuration for those who come: to a back by h2tp, to a
 	// front by https, whose ALPN protocols may be h2 and http/1.1.
 	ListenTLS *tls.Config
@@ -294,6 +298,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("proxy: To is empty")
 	case len(c.To) > 0 && c.Handler != nil:
 		return c, errors.New("proxy: To and Handler are both set")
+	case c.Serial && c.Handler == nil:
+		return c, errors.New("proxy: Serial is set without a Handler")
 	}
 	return c, nil
 }

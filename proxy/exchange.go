@@ -24,6 +24,7 @@ type exchange struct {
 	sink  sink
 	route *route
 	id    uint32 // the accepting half's own number
+	lane  *lane  // of its session; nil where exchanges come one at a time, or not by a session
 
 	// The delivering half's.
 	at     atomic.Pointer[station]
@@ -45,9 +46,10 @@ type exchange struct {
 	held        *peer         // it counts in that peer's bound
 	chosen
 
-	// Guarded by the lock of the destination in whose lobby it waits.
+	// Guarded by the lock of the destination in whose lobby, or lane, it waits.
 	before, behind *exchange
 	isQueued       bool
+	isInLane       bool
 }
 
 // sink is the accepting half's side of an exchange. Its methods are called by the

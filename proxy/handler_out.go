@@ -32,8 +32,9 @@ type handlerOut struct {
 
 	mu       sync.Mutex // guards all below
 	free     []*handlerLoop
-	lobby    lobby // and what no goroutine has taken yet
+	lobby    lobby // and what no goroutine has taken yet; with Serial the first of each lane only
 	active   int   // handlers that run
+	lanes    lanes // and those behind it
 	isWaking bool  // a goroutine is about to look at the lobby
 	isClosed bool
 }
@@ -75,7 +76,14 @@ func (h *handlerOut) sweep(now time.Duration) {
 	if h.lobby.most() > 0 { // without a bound none waits for room
 		late = h.lobby.takeLate(now)
 	}
+	for _, ex := range late {
+		h.passLocked(ex.lane)
+	}
+	l := h.wakeLocked()
 	h.mu.Unlock()
+	if l != nil {
+		l.wakec <- struct{}{}
+	}
 	for _, ex := range late {
 		h.running.Add(-1)
 		ex.fail(h.lobby.lateness(ex, now))
@@ -87,10 +95,14 @@ func (h *handlerOut) sweep(now time.Duration) {
 // is let go when it returns.
 func (h *handlerOut) unqueue(ex *exchange) bool {
 	h.mu.Lock()
-	isIn := ex.waiter == nil && h.lobby.remove(ex) // else carry waits for its end
+	isIn := ex.waiter == nil && h.removeLocked(ex) // else carry waits for its end
+	l := h.wakeLocked()
 	h.mu.Unlock()
 	if isIn {
 		h.running.Add(-1)
+	}
+	if l != nil {
+		l.wakec <- struct{}{}
 	}
 	return isIn
 }
@@ -114,7 +126,7 @@ func (h *handlerOut) deliver(ex *exchange) {
 		if h.lobby.most() > 0 {
 			ex.queued = h.route.now()
 		}
-		h.lobby.push(ex)
+		h.pushLocked(ex)
 	default:
 		h.lobby.refused.Add(1)
 	}
@@ -222,6 +234,7 @@ func (l *handlerLoop) loop() {
 				ex.delivered = h.route.now() // what it waited is not the handler's time
 			}
 			h.active++
+			lane := ex.lane // ex may be another's when its handler has returned
 			next := h.wakeLocked()
 			h.mu.Unlock()
 			if next != nil {
@@ -230,6 +243,7 @@ func (l *handlerLoop) loop() {
 			l.serve(ex)
 			h.mu.Lock()
 			h.active--
+			h.passLocked(lane)
 		}
 		if h.isClosed {
 			h.mu.Unlock()
@@ -357,7 +371,7 @@ func (h *handlerOut) close() {
 	h.isClosed = true
 	free := h.free
 	h.free = nil
-	queue := h.lobby.takeAll(func(*exchange) bool { return true })
+	queue := append(h.lobby.takeAll(func(*exchange) bool { return true }), h.takeLanesLocked()...)
 	h.mu.Unlock()
 	for _, ex := range queue {
 		h.running.Add(-1)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -333,4 +334,88 @@ func TestPipelinedRequestsEnterTheHandlerInTurn(t *testing.T) {
 			}
 		}
 	})
+}
+
+// With Serial what one session sends enters a handler in turn, though many clients sent it; other sessions are not waited for.
+func TestSerialHandlerTakesASessionInTurn(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var c crowd
+		f, back := bubblePair(t, Config{}, Config{Handler: c.handle, Serial: true})
+		other, err := NewFront(Config{Dial: back.dial, To: []string{"h2tpc://back:1"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer other.Close()
+		synctest.Wait()
+		var clients []*lineClient
+		for i := range 20 {
+			client := serveBubble(t, f)
+			client.send(fmt.Sprintf("GET /%02d HTTP/1.1\r\nHost: x\r\n\r\n", i))
+			synctest.Wait() // its record is appended
+			clients = append(clients, client)
+		}
+		synctest.Wait()
+		clients[3].nc.Close() // waits in its lane
+		clients[0].nc.Close() // runs
+		began := time.Now()
+		serveBubble(t, other).get("/other").want(t, 200, "another session's")
+		if took := time.Since(began); took != 100*time.Millisecond {
+			t.Errorf("another session waited %v; want its own 100ms", took)
+		}
+		for i, client := range clients {
+			if i != 0 && i != 3 {
+				client.read("GET").want(t, 200, "one of many")
+			}
+		}
+		var want []string
+		for i := range 20 {
+			if i != 3 {
+				want = append(want, fmt.Sprintf("/%02d", i))
+			}
+		}
+		got := slices.DeleteFunc(c.order, func(s string) bool { return s == "/other" })
+		if !slices.Equal(got, want) || c.most.Load() != 2 {
+			t.Errorf("%d at once, in the order %s; want 2, one of each session, in the order %s", c.most.Load(), got, want)
+		}
+	})
+}
+
+// What waits in lanes when a back closes, or for a handler with a bound longer than it may, is answered, and holds nobody up.
+func TestSerialHandlerLeavesNobodyBehind(t *testing.T) {
+	for _, isClosed := range []bool{false, true} {
+		bubble(t, func(t *testing.T) {
+			var c crowd
+			ln := newMemNet()
+			b := startBack(t, ln, Config{Handler: c.handle, Serial: true, Limits: Limits{MaxDestExchanges: 1}})
+			var clients []*lineClient
+			for i := range 6 { // three each of two sessions
+				if i%3 == 0 {
+					f, err := NewFront(Config{Dial: ln.dial, To: []string{"h2tpc://back:1"}, Limits: Limits{Timeout: 20 * time.Second}})
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer f.Close()
+					synctest.Wait()
+					clients = append(clients, serveBubble(t, f), serveBubble(t, f), serveBubble(t, f))
+				}
+				clients[i].send("POST /long HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx")
+				synctest.Wait()
+			}
+			if isClosed {
+				b.Close()
+			}
+			counts := make(map[int]int)
+			for _, client := range clients {
+				counts[client.read("POST").status]++
+			}
+			// The other session's first waits in the lobby for a second, and so do those behind it, in turn.
+			if !isClosed && (counts[200] != 3 || counts[503] != 3) || isClosed && counts[502]+counts[503] != 6 {
+				t.Errorf("closed %v: got %v", isClosed, counts)
+			}
+			if isClosed {
+				return
+			}
+			clients[5].get("/").want(t, 200, "once all is over")
+		})
+	}
 }

@@ -79,6 +79,12 @@ type Limits struct {
 	// MaxUpstreamConns bounds the connections to one upstream; more exchanges
 	// wait for one, as with MaxDestExchanges. If zero, 1024 is used.
 	MaxUpstreamConns int
+	// Pipeline is how many exchanges are sent on one connection to an upstream before their responses come (RFC 9112
+	// 9.3.2); only those that may be repeated, and on PipelineConns of the connections at most: the others have one for
+	// themselves. One that is slow delays those behind it. If zero, negative or 1, none is; 256 at most.
+	Pipeline int
+	// PipelineConns is the number of those connections, less than MaxUpstreamConns. If zero, 4 is used.
+	PipelineConns int
 	// GetOnly answers 405 to every method but GET and HEAD.
 	GetOnly bool
 }
@@ -108,6 +114,7 @@ func (l *Limits) complete() error {
 	def(&l.MinRate, 240)
 	def(&l.MaxConns, 50000)
 	def(&l.MaxUpstreamConns, 1024)
+	def(&l.PipelineConns, 4)
 	switch {
 	case l.BatchLimit < 1<<10 || l.BatchLimit > 1<<20:
 		return fmt.Errorf("proxy: BatchLimit is %d; want 1 KiB to 1 MiB", l.BatchLimit)
@@ -115,6 +122,10 @@ func (l *Limits) complete() error {
 		return fmt.Errorf("proxy: BodyMemory is %d; want at least 4 MiB", l.BodyMemory)
 	case l.MaxHead < 1<<10 || l.MaxHead > 128<<10: // a batch on a bulk stream has to hold it
 		return fmt.Errorf("proxy: MaxHead is %d; want 1 KiB to 128 KiB", l.MaxHead)
+	case l.Pipeline > maxPipe:
+		return fmt.Errorf("proxy: Pipeline is %d; want %d at most", l.Pipeline, maxPipe)
+	case l.Pipeline > 1 && (l.PipelineConns < 1 || l.PipelineConns >= l.MaxUpstreamConns):
+		return fmt.Errorf("proxy: PipelineConns is %d; want 1 to %d, less than MaxUpstreamConns", l.PipelineConns, l.MaxUpstreamConns-1)
 	}
 	return nil
 }

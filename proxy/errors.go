@@ -31,6 +31,7 @@ type failure struct {
 	isNotStarted bool
 	after        uint32 // seconds until a repetition makes sense, 0 unknown
 	err          error  // for logs and the Go API; may be nil
+	isMoved      bool   // it only waited on a connection, behind another: it says nothing of the destination
 	isPeers      bool   // the peer said so, and has repeated what may be repeated
 }
 

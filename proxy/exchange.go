@@ -216,12 +216,17 @@ func (ex *exchange) fail(f failure) {
 		ex.drop()
 		return
 	}
-	ex.last.meter().failed[failureIndex(f.code)].Add(1)
-	if m := ex.last.meter(); m.adapt != nil && f.code == wire.CodeTimeout && !f.isNotStarted {
-		now := ex.route.now()
-		m.adapt.sample(now, now-ex.delivered)
+	if f.isMoved {
+		ex.letGo()
+	} else {
+		m := ex.last.meter()
+		m.failed[failureIndex(f.code)].Add(1)
+		if m.adapt != nil && f.code == wire.CodeTimeout && !f.isNotStarted {
+			now := ex.route.now()
+			m.adapt.sample(now, now-ex.delivered)
+		}
+		ex.noteFailed(f)
 	}
-	ex.noteFailed(f)
 	if !f.isNotStarted {
 		ex.started++
 	}

@@ -17,12 +17,13 @@ import (
 	"github.com/h2tp/h2tp/pool"
 )
 
-// ownGoroutines are those of fronts, backs and their connections.
+// ownGoroutines are those of fronts, backs and their connections; not the tests' own in which Serve is about to return.
 func ownGoroutines() (list []string) {
 	buf := make([]byte, 16<<20)
 	for stack := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
 		isOwn := strings.Contains(stack, "/proxy.(*") || strings.Contains(stack, "/pool.(*")
-		if isOwn && !strings.Contains(stack, "testing.tRunner") {
+		isTests := strings.Contains(stack, "testing.tRunner") || strings.Contains(stack, "created by github.com/h2tp/h2tp/proxy.start")
+		if isOwn && !isTests {
 			list = append(list, stack)
 		}
 	}

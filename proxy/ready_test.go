@@ -182,7 +182,7 @@ func TestReadyStreamsFollowDemand(t *testing.T) {
 // same: a ready stream announces zstd only with a decoder in hand, and those without
 // leave half of the memory to streams that are in use.
 func TestReadyStreamsHaveMemoryForWhatTheyAnnounce(t *testing.T) {
-	const wave = 100
+	const wave = 40
 	text := strings.Repeat("Text that a codec makes small.", 4_000)
 	begunc, endc := make(chan struct{}), make(chan struct{})
 	up := startUpstream(t, func(w http.ResponseWriter, r *http.Request) {
@@ -192,7 +192,7 @@ func TestReadyStreamsHaveMemoryForWhatTheyAnnounce(t *testing.T) {
 		<-endc
 		io.WriteString(w, text)
 	})
-	fm := compress.NewMemory(16 << 20)
+	fm := compress.NewMemory(8 << 20)
 	p := startPair(t, up, Config{Hop: Hop{Memory: fm}}, Config{Hop: Hop{Memory: compress.NewMemory(-1)}})
 	hop := p.front.route.dests()[0].(*peer)
 	awaitTrue(t, func() bool { return hop.isUp(0) }, "the hop")

@@ -264,7 +264,7 @@ func (r *route) repeat(ex *exchange, f failure) bool {
 	isVain := d == nil || isAgain && (f.code == wire.CodeOverload || f.isPeers && f.code != wire.CodeDraining) ||
 		f.code == wire.CodeOverload && ex.member != nil && ex.member.IsFull()
 	// What a destination never saw, or is to leave for another, is no load to it.
-	isFree := f.code == wire.CodeDraining || f.isNotStarted && !f.isPeers && f.code != wire.CodeOverload
+	isFree := f.isMoved || f.code == wire.CodeDraining || f.isNotStarted && !f.isPeers && f.code != wire.CodeOverload
 	if isVain || !isFree && !r.retries.Take() {
 		ex.letGo()
 		return false

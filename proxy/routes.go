@@ -23,8 +23,8 @@ type Route struct {
 	Path string
 	// To is as Config.To.
 	To []string
-	// Limits are of this route's exchanges, of its Timeout, ConnectTimeout, QueueTimeout, MaxUpstreamConns and GetOnly
-	// only. If nil, Config's are used.
+	// Limits are of this route's exchanges: Timeout, ConnectTimeout, QueueTimeout, MaxUpstreamConns, Pipeline,
+	// PipelineConns and GetOnly of them, no others. If nil, Config's are used.
 	Limits *Limits
 	// Balance is of this route's destinations. If nil, Config's is used.
 	Balance *Balance

@@ -149,6 +149,7 @@ func (r *route) newSub(spec Route, old *route) (*route, error) {
 		}
 		cfg.Timeout, cfg.ConnectTimeout, cfg.QueueTimeout = full.Timeout, full.ConnectTimeout, full.QueueTimeout
 		cfg.MaxUpstreamConns, cfg.GetOnly = full.MaxUpstreamConns, full.GetOnly
+		cfg.Pipeline, cfg.PipelineConns = full.Pipeline, full.PipelineConns
 	}
 	if spec.Balance != nil {
 		cfg.Balance = *spec.Balance

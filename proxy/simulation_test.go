@@ -140,7 +140,7 @@ func (w *simWorld) config(to []string) Config {
 		Limits: Limits{
 			BatchLimit: pickOf(r, 0, 1024, 20_000), Timeout: 5 * time.Second, ConnectTimeout: time.Second, QueueTimeout: pickOf(r, 0, 300*time.Millisecond),
 			IdleTimeout: pickOf(r, 500*time.Millisecond, 5*time.Second), ReadTimeout: 4 * time.Second, WriteTimeout: 3 * time.Second,
-			MaxUpstreamConns: pickOf(r, 0, 0, 2, 4),
+			MaxUpstreamConns: pickOf(r, 0, 0, 2, 4), Pipeline: pickOf(r, 0, 2, 8), PipelineConns: 1,
 		},
 		Hop: Hop{
 			Compress: Codec(r.IntN(4)), BatchDelay: pickOf(r, 0, time.Millisecond), Conns: 1 + r.IntN(3),
@@ -151,6 +151,9 @@ func (w *simWorld) config(to []string) Config {
 			Policy: pickOf(r, "", "", "round-robin", "latency"), EjectTime: 100 * time.Millisecond, SlowStart: pickOf[time.Duration](r, 0, -1),
 			LeaveTimeout: 2 * time.Second, CheckPath: pickOf(r, "", "/check"), CheckPeriod: 500 * time.Millisecond, CheckTimeout: 300 * time.Millisecond,
 		},
+	}
+	if cfg.MaxUpstreamConns != 2 {
+		cfg.PipelineConns += r.IntN(3)
 	}
 	if w.kind != wild { // there is time, and room, for what has to be waited for
 		cfg.Timeout, cfg.LeaveTimeout, cfg.QueueTimeout, cfg.MaxUpstreamConns = 20*time.Second, 20*time.Second, 0, 0

@@ -19,7 +19,7 @@ const downFor = time.Second
 // upstream is the delivering half that sends exchanges to an HTTP/1.1 server.
 // Whoever delivers writes the request to an idle connection, the one used last,
 // whose own goroutine waits in a read for the response. With none idle another is
-// dialled; at MaxDestExchanges or MaxUpstreamConns exchanges wait.
+// dialled; at MaxDestExchanges or MaxUpstreamConns exchanges wait. With Pipeline some wait on connections, see pipe.
 type upstream struct {
 	// Immutable.
 	route *route
@@ -43,6 +43,8 @@ type upstream struct {
 	conns    map[*upstreamConn]struct{}
 	bulk     map[*upstreamBulk]struct{}
 	bulks    int // connections of bulk exchanges, those yet to be dialled too
+	pipes    []*upstreamConn
+	piped    int // exchanges on those
 	lobby    lobby
 	isClosed bool
 	downErr  error // why it was down last
@@ -76,6 +78,9 @@ func (u *upstream) start() {
 
 func (u *upstream) capacity() int64 {
 	most := u.cfg.MaxUpstreamConns
+	if u.cfg.Pipeline > 1 {
+		most += u.cfg.PipelineConns * (u.cfg.Pipeline - 1)
+	}
 	if n := u.lobby.most(); n > 0 {
 		most = min(most, n)
 	}
@@ -94,7 +99,7 @@ func (u *upstream) deliver(ex *exchange) {
 	case u.isLeaving:
 		u.mu.Unlock()
 		u.fail(ex, notTaken)
-	case u.lobby.n > 0 || !u.hasRoomLocked():
+	case u.lobby.n > 0 || !u.hasRoomLocked(ex):
 		u.waitAndUnlock(ex)
 	default:
 		u.startAndUnlock(ex)
@@ -119,8 +124,31 @@ func (u *upstream) waitAndUnlock(ex *exchange) {
 
 // startAndUnlock gives ex, for which there is room, a connection.
 func (u *upstream) startAndUnlock(ex *exchange) {
+	isPipe := false
+	for u.isPiped(ex) {
+		var c *upstreamConn
+		if c, isPipe = u.pickPipeLocked(); c == nil {
+			break
+		}
+		isIdle := c.pipe.depth == 0
+		c.pipe.depth++
+		u.piped++
+		u.tellLocked()
+		u.mu.Unlock()
+		if (!isIdle || c.isQuiet()) && c.join(ex) {
+			return
+		}
+		u.mu.Lock()
+		u.dropPipeLocked(c)
+		delete(u.conns, c)
+		if u.isLeaving {
+			u.mu.Unlock()
+			u.fail(ex, notTaken)
+			return
+		}
+	}
 	// A repeat had the bad luck of an idle connection: it gets a fresh one.
-	for n := len(u.free); n > 0 && ex.attempts < 2; n = len(u.free) {
+	for n := len(u.free); n > 0 && !isPipe && (ex.attempts < 2 || ex.started == 0); n = len(u.free) {
 		c := u.free[n-1]
 		u.free[n-1] = nil
 		u.free = u.free[:n-1]
@@ -139,11 +167,18 @@ func (u *upstream) startAndUnlock(ex *exchange) {
 	}
 	idle := u.makeRoomLocked()
 	c := newUpstreamConn(u)
+	if isPipe {
+		c.pipe = &pipe{kickc: make(chan struct{}, 1), depth: 1}
+	}
 	c.ex = ex // before anybody can find c
 	ex.at.Store(&c.here)
 	isGone := ex.isCancelled.Load()
 	if !isGone {
 		u.conns[c] = struct{}{}
+		if isPipe {
+			u.pipes = append(u.pipes, c)
+			u.piped++
+		}
 		u.wg.Go(c.readLoop)
 	}
 	u.tellLocked()
@@ -183,6 +218,10 @@ func (u *upstream) unqueue(ex *exchange) bool {
 
 // release takes a connection back that is ready for another exchange.
 func (u *upstream) release(c *upstreamConn) {
+	if c.pipe != nil {
+		u.pipeDone(c, false)
+		return
+	}
 	u.mu.Lock()
 	if u.isLeaving {
 		u.mu.Unlock()
@@ -193,15 +232,26 @@ func (u *upstream) release(c *upstreamConn) {
 	u.nextAndUnlock()
 }
 
-// busyLocked is how many connections are in use: as many exchanges are in flight.
-func (u *upstream) busyLocked() int { return len(u.conns) - len(u.free) + u.bulks }
+// usedLocked is how many connections are in use; on each but the pipelined ones is one exchange.
+func (u *upstream) usedLocked() int { return len(u.conns) - len(u.free) + u.bulks }
 
-func (u *upstream) hasRoomLocked() bool {
-	busy := u.busyLocked()
-	return busy < u.cfg.MaxUpstreamConns && u.lobby.hasRoom(busy)
+// hasRoomLocked reports whether ex, nil for any, needs not wait.
+func (u *upstream) hasRoomLocked(ex *exchange) bool {
+	used := u.usedLocked()
+	if !u.lobby.hasRoom(used - len(u.pipes) + u.piped) {
+		return false
+	}
+	if used < u.cfg.MaxUpstreamConns {
+		return true
+	}
+	if ex == nil || !u.isPiped(ex) {
+		return false
+	}
+	c, _ := u.pickPipeLocked()
+	return c != nil
 }
 
-func (u *upstream) tellLocked() { u.lobby.tell(u.lobby.n > 0 || !u.hasRoomLocked()) }
+func (u *upstream) tellLocked() { u.lobby.tell(u.lobby.n > 0 || !u.hasRoomLocked(nil)) }
 
 // makeRoomLocked takes the connection that has been idle longest out, for the
 // caller to close, when another may not be dialled beside it.
@@ -217,7 +267,7 @@ func (u *upstream) makeRoomLocked() *upstreamConn {
 
 // nextAndUnlock gives what room there is to the exchanges that have waited longest.
 func (u *upstream) nextAndUnlock() {
-	for u.lobby.n > 0 && !u.isLeaving && u.hasRoomLocked() {
+	for u.lobby.n > 0 && !u.isLeaving && u.hasRoomLocked(u.lobby.first) {
 		ex := u.lobby.pop()
 		now := u.route.now()
 		u.destMeter.queued.time(now - ex.queued)
@@ -244,6 +294,9 @@ func (u *upstream) nextAndUnlock() {
 func (u *upstream) forget(c *upstreamConn) {
 	u.mu.Lock()
 	delete(u.conns, c) // makeRoomLocked may have
+	if c.pipe != nil {
+		u.dropPipeLocked(c)
+	}
 	if i := slices.Index(u.free, c); i >= 0 {
 		u.free = slices.Delete(u.free, i, i+1)
 	}
@@ -323,6 +376,11 @@ func (u *upstream) leave() {
 	waiting := u.lobby.takeAll(func(*exchange) bool { return true })
 	idle := u.free
 	u.free = nil
+	for _, c := range u.pipes {
+		if c.pipe.depth == 0 {
+			idle = append(idle, c)
+		}
+	}
 	u.mu.Unlock()
 	u.failWaits(waiting, func(*exchange) failure { return notTaken })
 	for _, c := range idle {

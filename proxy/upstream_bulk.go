@@ -37,7 +37,7 @@ func (u *upstream) admit(ex *exchange) *failure {
 		u.mu.Unlock()
 		return &notTaken
 	}
-	if u.lobby.n == 0 && u.hasRoomLocked() {
+	if u.lobby.n == 0 && u.hasRoomLocked(nil) {
 		u.bulks++
 		idle := u.makeRoomLocked()
 		u.tellLocked()

@@ -123,8 +123,11 @@ func (u *upstream) giveUp(err error) {
 		return
 	}
 	for _, c := range conns {
-		if ex := c.takeSafe(); ex != nil {
+		ex := c.takeSafe()
+		if ex != nil || c.pipe != nil { // what waits on a pipelined one may be asked elsewhere, too
 			c.close()
+		}
+		if ex != nil {
 			u.fail(ex, failure{code: wire.CodeUpstream, err: err})
 		}
 	}

@@ -51,6 +51,8 @@ type upstreamConn struct {
 
 	idleSince atomic.Int64
 
+	pipe *pipe // nil but on pipelined ones; immutable
+
 	mu       sync.Mutex // guards all below
 	ex       *exchange  // the one that runs; nil also while lent to interim
 	isHead   bool       // its method is HEAD
@@ -204,6 +206,9 @@ func (c *upstreamConn) takeSafe() *exchange {
 
 // cancel ends the upstream's work for ex with the connection.
 func (c *upstreamConn) cancel(ex *exchange) bool {
+	if c.pipe != nil {
+		return c.cancelPiped(ex)
+	}
 	c.mu.Lock()
 	if c.ex != ex {
 		c.mu.Unlock()
@@ -224,6 +229,9 @@ func (c *upstreamConn) close() {
 	c.mu.Unlock()
 	if nc != nil {
 		nc.Close()
+	}
+	if c.pipe != nil {
+		wake(c.pipe.kickc)
 	}
 }
 
@@ -262,6 +270,9 @@ func (c *upstreamConn) readLoop() {
 			}
 			c.u.fail(ex, f)
 		}
+		if c.pipe != nil {
+			c.failPiped(err)
+		}
 		return
 	}
 }
@@ -297,6 +308,12 @@ func (c *upstreamConn) dial() bool {
 	case ex == nil: // cancelled while we dialled
 		c.idleSince.Store(int64(c.u.route.now()))
 		c.u.release(c)
+		return true
+	case c.pipe != nil:
+		c.u.wg.Go(c.pipeLoop)
+		if !c.join(ex) {
+			c.u.fail(ex, failure{code: wire.CodeUnreachable, isNotStarted: true, err: net.ErrClosed})
+		}
 		return true
 	}
 	if !c.begin(ex) {
@@ -336,24 +353,30 @@ var errUnasked = errors.New("upstream sent what was not asked for")
 func (c *upstreamConn) interim() error {
 	c.mu.Lock()
 	ex := c.ex
+	isOrphan := c.pipe != nil && c.pipe.isOrphan
 	c.ex, c.isLent = nil, true
 	c.mu.Unlock()
-	if ex == nil {
+	if ex != nil {
+		resp := wire.Response{Status: c.in.head.Status, Fields: c.in.head.Fields}
+		ex.interim(&resp)
+	} else if !isOrphan {
 		return errUnasked
 	}
-	resp := wire.Response{Status: c.in.head.Status, Fields: c.in.head.Fields}
-	ex.interim(&resp)
 	c.mu.Lock()
 	c.isLent = false
-	isCancelled := ex.isCancelled.Load()
+	isCancelled := ex != nil && ex.isCancelled.Load()
 	if !isCancelled {
 		c.ex = ex
+	} else if c.pipe != nil {
+		c.pipe.isOrphan = true
 	}
 	c.mu.Unlock()
 	if isCancelled {
 		c.u.inflight.Add(-1)
 		ex.drop()
-		return errUnasked
+		if c.pipe == nil {
+			return errUnasked
+		}
 	}
 	return nil
 }
@@ -385,7 +408,7 @@ func (c *upstreamConn) finish(head int) error {
 		method = methodHead
 	}
 	c.hasHead = true
-	isAsked := c.ex != nil
+	isAsked := c.ex != nil || c.pipe != nil && c.pipe.isOrphan
 	c.mu.Unlock()
 	if !isAsked {
 		return errUnasked
@@ -415,16 +438,26 @@ func (c *upstreamConn) finish(head int) error {
 	if resp.Reason != nil {
 		resp.Reason = h.Reason
 	}
-	isReusable := !h.Close && mode != http1.BodyUntilClose && used == len(in.b)
+	isReusable := !h.Close && mode != http1.BodyUntilClose && (used == len(in.b) || c.pipe != nil)
 	c.mu.Lock()
 	ex := c.ex
 	c.ex = nil
-	isReusable = isReusable && ex != nil && !c.isRest && !c.isClosed
+	if c.pipe != nil {
+		isReusable = isReusable && !c.isClosed
+		c.isLent = true // until nextPiped
+		c.pipe.isLast = !isReusable
+		c.pipe.isOver = c.pipe.isOver || !isReusable
+	} else {
+		isReusable = isReusable && ex != nil && !c.isRest && !c.isClosed
+	}
 	c.mu.Unlock()
 	now := c.u.route.now()
 	if ex != nil {
 		c.u.inflight.Add(-1)
 		ex.finishAt(&resp, now)
+	}
+	if c.pipe != nil && isReusable {
+		return c.nextPiped(used, now)
 	}
 	c.in = nil
 	in.put(c.u.route.memory)
@@ -520,6 +553,9 @@ func (c *upstreamConn) streamBody(resp *wire.Response, head, n int, mode http1.B
 	if ex == nil {
 		return errUnasked
 	}
+	if c.pipe != nil { // it may last: nobody waits behind it
+		c.failPiped(errStreamed)
+	}
 	resp.BodyKind, resp.Fields = wire.BodyFollows, h.Fields
 	if resp.Reason != nil {
 		resp.Reason = h.Reason
@@ -548,7 +584,7 @@ func (c *upstreamConn) streamBody(resp *wire.Response, head, n int, mode http1.B
 	}
 	c.mu.Lock()
 	c.isLent = false
-	isReusable := !h.Close && mode != http1.BodyUntilClose && len(bc.left) == 0 && !c.isRest && !c.isClosed
+	isReusable := !h.Close && mode != http1.BodyUntilClose && len(bc.left) == 0 && !c.isRest && !c.isClosed && c.pipe == nil
 	c.mu.Unlock()
 	if !isReusable {
 		return errDone
@@ -560,19 +596,28 @@ func (c *upstreamConn) streamBody(resp *wire.Response, head, n int, mode http1.B
 	return nil
 }
 
+var errStreamed = errors.New("the response before is streamed")
+
 // sweep fails an exchange that ran out of time, and closes an idle connection.
 func (c *upstreamConn) sweep(now time.Duration) {
 	c.mu.Lock()
 	ex := c.ex
 	isLate := ex != nil && now >= ex.deadline
 	if first := c.u.cfg.FirstByteTimeout; first > 0 && ex != nil && !c.hasHead {
-		isLate = isLate || now-ex.delivered >= first
+		since := ex.delivered
+		if c.pipe != nil {
+			since = c.pipe.since
+		}
+		isLate = isLate || now-since >= first
 	}
 	if isLate {
 		c.ex = nil
 	}
-	isOld := ex == nil && !c.isLent && c.nc != nil && now-time.Duration(c.idleSince.Load()) >= c.u.idle
+	isOld := ex == nil && !c.isLent && c.nc != nil && now-time.Duration(c.idleSince.Load()) >= c.u.idle && (c.pipe == nil || !c.pipe.isBusy)
 	c.mu.Unlock()
+	if c.pipe != nil {
+		c.sweepPiped(now)
+	}
 	if isLate {
 		c.close()
 		c.u.fail(ex, failure{code: wire.CodeTimeout, err: ErrTimeout})

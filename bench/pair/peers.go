@@ -33,19 +33,23 @@ type kind struct {
 	name    string
 	program string // that must be there
 	start   func(w *world, p *peer, isTLS bool) error
+	isExtra bool // takes part only when -peers names it
 }
 
 func (o options) kinds() []kind {
 	h2tp := func(name, binary string, flags ...string) kind {
-		return kind{name, binary, func(w *world, p *peer, isTLS bool) error {
-			return w.startH2TP(p, binary, isTLS, flags)
+		return kind{name: name, program: binary, start: func(w *world, p *peer, isTLS bool) error {
+			return w.startH2TP(p, binary, isTLS, flags, nil)
 		}}
 	}
 	kinds := []kind{
-		{"none", "", (*world).startNone},
+		{name: "none", start: (*world).startNone},
 		h2tp("h2tp-none", o.h2tp, "--compress", "none"),
 		h2tp("h2tp-snappy", o.h2tp, "--compress", "snappy"),
 		h2tp("h2tp-zstd", o.h2tp),
+		{name: "h2tp-pipe", program: o.h2tp, isExtra: true, start: func(w *world, p *peer, isTLS bool) error {
+			return w.startH2TP(p, o.h2tp, isTLS, []string{"--compress", "none"}, []string{"--pipeline", "32"})
+		}},
 	}
 	if o.strong != "" {
 		kinds = append(kinds, h2tp("h2tp-strong", o.h2tp, strings.Fields(o.strong)...))
@@ -54,10 +58,10 @@ func (o options) kinds() []kind {
 		kinds = append(kinds, h2tp("base-none", o.base, "--compress", "none"), h2tp("base-zstd", o.base))
 	}
 	return append(kinds,
-		kind{"nginx", "nginx", func(w *world, p *peer, isTLS bool) error { return w.startNginx(p, isTLS, false) }},
-		kind{"nginx-gzip", "nginx", func(w *world, p *peer, isTLS bool) error { return w.startNginx(p, isTLS, true) }},
-		kind{"haproxy", "haproxy", (*world).startHAProxy},
-		kind{"flate", "", (*world).startFlate},
+		kind{name: "nginx", program: "nginx", start: func(w *world, p *peer, isTLS bool) error { return w.startNginx(p, isTLS, false) }},
+		kind{name: "nginx-gzip", program: "nginx", start: func(w *world, p *peer, isTLS bool) error { return w.startNginx(p, isTLS, true) }},
+		kind{name: "haproxy", program: "haproxy", start: (*world).startHAProxy},
+		kind{name: "flate", start: (*world).startFlate},
 	)
 }
 
@@ -66,7 +70,7 @@ func (o options) kinds() []kind {
 func (w *world) startPeers(isTLS bool) ([]*peer, error) {
 	var peers []*peer
 	for _, k := range w.o.kinds() {
-		if !w.o.wants(k.name) {
+		if !w.o.wants(k.name) || k.isExtra && len(w.o.peers) == 0 {
 			continue
 		}
 		if _, err := exec.LookPath(sbin(k.program)); k.program != "" && err != nil {

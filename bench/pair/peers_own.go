@@ -1,8 +1,10 @@
 package main
 
+import "slices"
+
 // startH2TP starts a front and a back. TLS is verified by the front, as it is by
-// default, and the back asks for no certificate.
-func (w *world) startH2TP(p *peer, binary string, isTLS bool, flags []string) error {
+// default, and the back asks for no certificate. flags are those of both, and more of the back's alone.
+func (w *world) startH2TP(p *peer, binary string, isTLS bool, flags, more []string) error {
 	hop, front := w.onLink(), w.onLoopback()
 	url, back, to := "h2tpc://"+hop, []string(nil), []string(nil)
 	if isTLS {
@@ -10,11 +12,11 @@ func (w *world) startH2TP(p *peer, binary string, isTLS bool, flags []string) er
 		back = []string{"--cert", w.path("tls/back.pem"), "--key", w.path("tls/back-key.pem")}
 		to = []string{"--ca", w.path("tls/ca.pem")}
 	}
-	args := append(append([]string{"serve", "--listen", url, "--to", "http://" + w.upAddr}, flags...), back...)
+	args := slices.Concat([]string{"serve", "--listen", url, "--to", "http://" + w.upAddr}, flags, back, more)
 	if err := w.startEnd(p, w.far, "back", hop, binary, args...); err != nil {
 		return err
 	}
-	args = append(append([]string{"serve", "--listen", "http://" + front, "--to", url}, flags...), to...)
+	args = slices.Concat([]string{"serve", "--listen", "http://" + front, "--to", url}, flags, to)
 	return w.startEnd(p, w.near, "front", front, binary, args...)
 }
 

@@ -117,7 +117,7 @@ func (s *setting) isList() bool { return strings.Contains(s.arg, "[,") }
 func (o *options) settings() []*setting {
 	*o = options{
 		Limits: proxy.Limits{
-			MaxExchanges: 10000, MaxBody: -1, BatchLimit: 64 << 10, BodyMemory: 256 << 20, MaxHead: 64 << 10, MaxConns: 50000, MaxConnsPerAddr: -1, MinRate: 240, MaxDestExchanges: -1, MaxQueue: 10000, MaxUpstreamConns: 1024,
+			MaxExchanges: 10000, MaxBody: -1, BatchLimit: 64 << 10, BodyMemory: 256 << 20, MaxHead: 64 << 10, MaxConns: 50000, MaxConnsPerAddr: -1, MinRate: 240, MaxDestExchanges: -1, MaxQueue: 10000, MaxUpstreamConns: 1024, Pipeline: -1, PipelineConns: 4,
 			FirstByteTimeout: -1, StallTimeout: -1, Timeout: time.Minute, ConnectTimeout: 5 * time.Second, QueueTimeout: time.Second,
 			ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
 		},
@@ -189,6 +189,8 @@ func (o *options) settings() []*setting {
 		{name: "max-dest-exchanges", arg: "N", value: count(&o.MaxDestExchanges, 1, many, true), usage: "exchanges in flight at each destination, streamed bodies included; more wait; off is no bound"},
 		{name: "adaptive", value: boolean(&o.Adaptive), usage: "find how many exchanges each destination bears, 4 at least, by how the times of its answers grow with them, and let more wait; --max-dest-exchanges bounds what may be found"},
 		{name: "max-upstream-conns", arg: "N", value: count(&o.MaxUpstreamConns, 1, many, false), needs: needsUpstream, usage: "connections to each upstream; more exchanges wait for one"},
+		{name: "pipeline", arg: "N", value: count(&o.Pipeline, 2, 256, true), needs: needsUpstream, usage: "how many exchanges are sent on one connection to an upstream before their responses come, of those that may be repeated (GET, HEAD and OPTIONS without a body); one that is slow delays those behind it; off sends one at a time"},
+		{name: "pipeline-conns", arg: "N", value: count(&o.PipelineConns, 1, many, false), needs: needsUpstream, usage: "connections to each upstream that --pipeline uses, fewer than --max-upstream-conns"},
 		{name: "max-queue", arg: "N", value: count(&o.MaxQueue, 1, many, true), usage: "exchanges that wait for a destination with --max-dest-exchanges in flight, with --max-upstream-conns in use, or without a connection to a back; one more is answered 503; off lets none wait"},
 		{name: "policy", arg: "POLICY", value: choice(&o.Policy, "least", "round-robin", "latency", "hash"), needs: needsSeveral, usage: "how one of several destinations of a tier is chosen: least takes turns by weight, but not to one with clearly more in flight; round-robin takes turns by weight; latency prefers what answers sooner; hash keeps to one for each value of --hash-by, up to 1.25 times its share"},
 		{name: "hash-by", arg: "WHAT", value: checked(&o.HashBy, checkHashBy), needs: needsSeveral, usage: "field:NAME, cookie:NAME or target; requests without it go as by least; only with --policy hash"},
@@ -309,7 +311,7 @@ func (o *options) validate(list []*setting) error {
 			return about(s.name, fmt.Errorf("flag --%s has no effect: %s", s.name, why))
 		}
 	}
-	if err := o.checkPolicy(list); err != nil {
+	if err := errors.Join(o.checkPolicy(list), o.checkPipeline(list)); err != nil {
 		return err
 	}
 	if err := errors.Join(o.checkAdmin(), o.checkAccess(list)); err != nil {

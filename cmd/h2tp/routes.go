@@ -16,7 +16,7 @@ const routesKey = "routes"
 
 // routeSettings are those that a route may have of its own, besides its name, host, path and to.
 var routeSettings = []string{
-	"get-only", "max-upstream-conns", "policy", "hash-by", "slow-start", "eject-after", "eject-percent", "eject-time", "max-ejected",
+	"get-only", "max-upstream-conns", "pipeline", "pipeline-conns", "policy", "hash-by", "slow-start", "eject-after", "eject-percent", "eject-time", "max-ejected",
 	"panic-below", "check-path", "check-status", "check-period", "check-timeout", "check-fall", "check-rise", "retry-percent", "retry-min",
 	"repeat-idempotent", "leave-timeout", "timeout", "connect-timeout", "queue-timeout",
 }
@@ -95,7 +95,7 @@ func (r *fileRoute) check(file string) error {
 			return r.located(r.list, about(s.name, fmt.Errorf("flag --%s has no effect: %s", s.name, why)))
 		}
 	}
-	if err := r.checkPolicy(r.list); err != nil {
+	if err := errors.Join(r.checkPolicy(r.list), r.checkPipeline(r.list)); err != nil {
 		return r.located(r.list, err)
 	}
 	return nil
@@ -108,6 +108,17 @@ func (o *options) checkPolicy(list []*setting) error {
 			name = "policy"
 		}
 		return about(name, errors.New("flags --policy hash and --hash-by need each other"))
+	}
+	return nil
+}
+
+func (o *options) checkPipeline(list []*setting) error {
+	switch {
+	case o.Pipeline < 2 && setOf(list, "pipeline-conns") != "":
+		return about("pipeline-conns", errors.New("flag --pipeline-conns has no effect without --pipeline"))
+	case o.Pipeline > 1 && o.PipelineConns >= o.MaxUpstreamConns:
+		name := setOf(list, "pipeline-conns", "max-upstream-conns", "pipeline")
+		return about(name, fmt.Errorf("flag --%s: --pipeline-conns is %d; want less than --max-upstream-conns, which is %d", name, o.PipelineConns, o.MaxUpstreamConns))
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -314,5 +315,36 @@ func TestBackThatReadsNothingTimesOut(t *testing.T) {
 			t.Error("the stream lives on")
 		}
 		awaitNone(t, f.route)
+	}
+}
+
+// An upstream that sends interim responses without end, to a client that reads none, is given up with that client.
+func TestInterimResponsesThatNobodyReadsAreBounded(t *testing.T) {
+	endc := make(chan struct{}, 1)
+	hint := "HTTP/1.1 103 Early Hints\r\nLink: <" + strings.Repeat("a", 30_000) + ">\r\n\r\n"
+	up := startScript(t, func(nc net.Conn, r *bufio.Reader) {
+		for readHead(r) != "" {
+			for {
+				if _, err := io.WriteString(nc, hint); err != nil {
+					endc <- struct{}{}
+					return
+				}
+			}
+		}
+	})
+	little := Config{Limits: Limits{BodyMemory: 4 << 20}}
+	p := startPair(t, up, little, Config{})
+	little.To = []string{"http://" + up}
+	alone, addr := startFront(t, little)
+	for _, addr := range []string{p.addr, addr} {
+		c := dialClient(t, addr)
+		c.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		await(t, endc, "the end of the flood")
+	}
+	for _, f := range []*Front{p.front, alone} {
+		awaitNone(t, f.route)
+		if n := f.Stats().OverMemory; n > 0 {
+			t.Errorf("the memory of all was spent %d times for one client", n)
+		}
 	}
 }

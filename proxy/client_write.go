@@ -146,15 +146,23 @@ func (c *clientConn) fail(_ *exchange, f failure) {
 	o.put()
 }
 
+// maxInterim bounds the interim responses that wait for a client which does not read them; one that lets more wait is cut
+// off, whatever the upstream sends.
+const maxInterim = 128 << 10
+
 // write hands p to the kernel, as far as it takes it at once, and the rest to
 // restLoop; p is not kept. With isLast the exchange is over after it.
 func (c *clientConn) write(p []byte, isLast bool) {
 	c.mu.Lock()
 	if c.isResting { // behind what is waiting
 		c.rest = append(c.rest, p...)
-		c.f.route.memory.hold(&c.restHeld, int64(len(c.rest)+c.restOut))
+		isOK := c.f.route.memory.hold(&c.restHeld, int64(len(c.rest)+c.restOut))
+		isOK = isOK && (isLast || len(c.rest) <= maxInterim)
 		c.isLast = c.isLast || isLast
 		c.mu.Unlock()
+		if !isOK {
+			c.nc.Close() // restLoop lets go of what it holds
+		}
 		return
 	}
 	isClosed := c.isClosed

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -156,4 +157,41 @@ func TestTimeoutOfTheBackIsATimeoutAtTheFront(t *testing.T) {
 			wantIn(t, began, time.Second, "over")
 		}
 	})
+}
+
+// Pieces that come faster than a body is waited for do not add up: the first is passed on within those 2 ms.
+func TestBodyInQuickPiecesIsNotHeldBack(t *testing.T) {
+	for _, framing := range []string{"Transfer-Encoding: chunked\r\n\r\n", "Connection: close\r\n\r\n"} {
+		bubble(t, func(t *testing.T) {
+			f := bubbleUpstreams(t, Limits{}, []string{"http://a"}, func(nc net.Conn) {
+				defer nc.Close()
+				r := bufio.NewReader(nc)
+				if readHead(r) == "" {
+					return
+				}
+				io.WriteString(nc, "HTTP/1.1 200 OK\r\n"+framing)
+				for range 100 {
+					if _, err := io.WriteString(nc, "2\r\nhi\r\n"); err != nil {
+						return
+					}
+					time.Sleep(time.Millisecond)
+				}
+				io.WriteString(nc, "0\r\n\r\n")
+			})
+			c := serveBubble(t, f)
+			began := time.Now()
+			c.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+			resp, err := http.ReadResponse(c.r, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := resp.Body.Read(make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(began); took != wholeWait {
+				t.Errorf("%q: the first piece took %v; want %v", framing, took, wholeWait)
+			}
+			io.Copy(io.Discard, resp.Body)
+		})
+	}
 }

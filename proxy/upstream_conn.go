@@ -495,6 +495,7 @@ func (c *upstreamConn) readBody(head int, mode http1.BodyMode, length int64) (n 
 		return 0, false, err
 	}
 	start := &in.b[0]
+	var until time.Time // of a body of unknown length, for all of it: pieces that come fast make none
 	for {
 		n, isWhole, err = in.body.take(in.b[head:], n)
 		if err != nil {
@@ -511,7 +512,10 @@ func (c *upstreamConn) readBody(head int, mode http1.BodyMode, length int64) (n 
 			break
 		}
 		if !isKnown {
-			c.nc.SetReadDeadline(time.Now().Add(wholeWait))
+			if until.IsZero() {
+				until = time.Now().Add(wholeWait)
+			}
+			c.nc.SetReadDeadline(until)
 		}
 		err = c.read()
 		if !isKnown {

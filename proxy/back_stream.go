@@ -299,7 +299,7 @@ func (hx *hopExchange) copyFields(req *wire.Request, via []byte, isBulk bool) bo
 	}
 	hx.req.Method, hx.req.Target, hx.req.Authority = keep(req.Method), keep(req.Target), keep(req.Authority)
 	for _, f := range req.Fields {
-		if http1.IsHopByHop(f.Name) && !(isBulk && isName(f.Name, "upgrade")) {
+		if http1.IsHopByHop(f.Name) && !(isBulk && isName(f.Name, "upgrade")) && !isTE(&f) {
 			continue // the front has taken them out, if it is one of ours
 		}
 		fields = append(fields, wire.Field{Name: keep(f.Name), Value: keep(f.Value), Secret: f.Secret})

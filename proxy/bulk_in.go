@@ -74,11 +74,12 @@ func (in *bulkIn) loop() {
 		return
 	}
 	ex.req = in.hx.req
-	if ex.src = in; ex.req.BodyKind != wire.BodyFollows {
+	isUpgrade := fieldValue(ex.req.Fields, "upgrade") != nil
+	if ex.src = in; ex.req.BodyKind != wire.BodyFollows && !isUpgrade {
 		in.isWhole = true
 		ex.src = &restSource{bulkIn: in}
 	}
-	if in.isWhole || fieldValue(ex.req.Fields, "upgrade") != nil {
+	if in.isWhole || isUpgrade {
 		in.r.releaseCodec() // nothing that comes needs it: a tunnel's bytes go as they are
 	}
 	b.route.carry(ex)

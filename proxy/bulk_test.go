@@ -129,6 +129,14 @@ func TestFullDuplex(t *testing.T) {
 func TestUpgradeIsATunnel(t *testing.T) {
 	up := startScript(t, func(nc net.Conn, r *bufio.Reader) {
 		head := readHead(r)
+		if _, rest, ok := strings.Cut(head, "Content-Length: "); ok {
+			n := int64(0)
+			fmt.Sscan(rest, &n)
+			body := make([]byte, n)
+			if _, err := io.ReadFull(r, body); string(body) != `{"a":1}` {
+				t.Errorf("got the body %q, %v", body, err)
+			}
+		}
 		if !strings.Contains(head, "Upgrade: telegraph") || !strings.Contains(head, "Connection: Upgrade") {
 			io.WriteString(nc, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 			return
@@ -137,29 +145,37 @@ func TestUpgradeIsATunnel(t *testing.T) {
 		got, _ := io.ReadAll(r) // until the client ends its side
 		nc.Write(bytes.ToUpper(got))
 	})
+	const ask = " /wire HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: telegraph\r\n"
 	eachPair(t, up, func(t *testing.T, addr string) {
-		nc, err := net.Dial("tcp", addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer nc.Close()
-		io.WriteString(nc, "GET /wire HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: telegraph\r\n\r\n")
-		r := bufio.NewReader(nc)
-		head := readHead(r)
-		if !strings.HasPrefix(head, "HTTP/1.1 101 ") || !strings.Contains(head, "Upgrade: telegraph") {
-			t.Fatalf("got %q", head)
-		}
-		hello := make([]byte, 5)
-		if _, err := io.ReadFull(r, hello); string(hello) != "hello" {
-			t.Fatalf("got %q, %v", hello, err)
-		}
-		want := bytes.Repeat([]byte("stop and go. "), 50_000)
-		nc.Write(want)
-		nc.(*net.TCPConn).CloseWrite()
-		nc.SetReadDeadline(time.Now().Add(20 * time.Second))
-		got, err := io.ReadAll(r)
-		if err != nil || !bytes.Equal(got, bytes.ToUpper(want)) {
-			t.Errorf("got %d bytes, %v; want %d", len(got), err, len(want))
+		for _, request := range []string{
+			"GET" + ask + "\r\n",
+			"HEAD" + ask + "\r\n",
+			"POST" + ask + "Content-Length: 7\r\n\r\n{\"a\":1}", // the body goes first, as RFC 9110 7.8 has it
+			"POST" + ask + "Transfer-Encoding: chunked\r\n\r\n7\r\n{\"a\":1}\r\n0\r\n\r\n",
+		} {
+			nc, err := net.Dial("tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			io.WriteString(nc, request)
+			r := bufio.NewReader(nc)
+			head := readHead(r)
+			if !strings.HasPrefix(head, "HTTP/1.1 101 ") || !strings.Contains(head, "Upgrade: telegraph") || !strings.Contains(head, "Connection: Upgrade") {
+				t.Fatalf("%q: got %q", request, head)
+			}
+			hello := make([]byte, 5)
+			if _, err := io.ReadFull(r, hello); string(hello) != "hello" {
+				t.Fatalf("%q: got %q, %v", request, hello, err)
+			}
+			want := bytes.Repeat([]byte("stop and go. "), 50_000)
+			nc.Write(want)
+			nc.(*net.TCPConn).CloseWrite()
+			nc.SetReadDeadline(time.Now().Add(patience))
+			got, err := io.ReadAll(r)
+			if err != nil || !bytes.Equal(got, bytes.ToUpper(want)) {
+				t.Errorf("%q: got %d bytes, %v; want %d", request, len(got), err, len(want))
+			}
 		}
 	})
 }

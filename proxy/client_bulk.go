@@ -20,8 +20,8 @@ func (c *clientConn) isBulk(h *http1.RequestHead, have int) bool {
 		h.ExpectContinue && h.ContentLength > int64(have)
 }
 
-// serveBulk serves the request whose head stands in the first n bytes of next,
-// and returns whether the connection goes on. It runs on serveLoop's goroutine.
+// serveBulk serves the request whose head, and body when it asks for an Upgrade, stands in the first n bytes of
+// next, and returns whether the connection goes on. It runs on serveLoop's goroutine.
 func (c *clientConn) serveBulk(n int) bool {
 	in, h := c.next, &c.next.head
 	c.next = nil
@@ -38,7 +38,10 @@ func (c *clientConn) serveBulk(n int) bool {
 	switch {
 	case len(h.Upgrade) > 0:
 		src.isTunnel = true
-		req.Fields = append(req.Fields, wire.Field{Name: []byte("Upgrade"), Value: h.Upgrade})
+		if h.Chunked || h.ContentLength > 0 {
+			in.setBody(req, n)
+		}
+		req.Fields = append(req.Fields, wire.Field{Name: nameUpgrade, Value: h.Upgrade})
 	case h.Chunked:
 		src.isChunked = true
 		src.chunked.Reset(c.f.lim)
@@ -385,20 +388,18 @@ func (c *clientConn) stream(_ *exchange, resp *wire.Response) bodyWriter {
 	resp = c.secured(resp, o)
 	o.b = http1.AppendStatusLine(o.b, resp.Status, resp.Reason)
 	switch {
-	case c.isHead || resp.Status == 204 || resp.Status == 304:
-		w.isNone = true // whatever a peer says
-		o.b = http1.AppendEnd(appendFields(o.b, resp.Fields, resp.Status != 204), hop)
 	case resp.Status == 101:
 		c.mu.Lock()
 		c.mustClose = true
 		c.mu.Unlock()
 		w.isRaw, w.isTunnel = true, true
-		o.b = http1.AppendFields(o.b, resp.Fields)
-		o.b = http1.AppendField(o.b, "Connection", "Upgrade")
-		o.b = http1.AppendEnd(o.b, 0)
+		o.b = http1.AppendEnd(http1.AppendFields(o.b, resp.Fields), http1.HopUpgrade)
 		if c.src != nil {
 			defer c.src.open()
 		}
+	case c.isHead || resp.Status == 204 || resp.Status == 304:
+		w.isNone = true // whatever a peer says
+		o.b = http1.AppendEnd(appendFields(o.b, resp.Fields, resp.Status != 204), hop)
 	case bodyLength(resp.Fields) >= 0:
 		w.isRaw = true
 		w.left = bodyLength(resp.Fields)

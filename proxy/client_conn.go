@@ -239,25 +239,32 @@ func (c *clientConn) readRequest() (n int, isBulk bool, err error) {
 	}
 	in := c.next
 	h := &in.head
-	if h.Chunked || h.ContentLength > 0 {
-		h.Upgrade = nil // declined: RFC 9110 7.8 has the body go first, and few mean both
+	h.Upgrade = withoutH2C(h.Upgrade)
+	if h.ContentLength > maxUpgradeBody || h.ExpectContinue && (h.Chunked || h.ContentLength > 0) {
+		h.Upgrade = nil // declined
 	}
 	switch {
 	case c.f.cfg.isOver(h.ContentLength):
 		return 0, false, errBodyLimit
-	case h.Chunked && len(h.Upgrade) == 0:
-		return c.wholeChunked(head)
-	case c.isBulk(h, len(in.b)-head):
-		return head, true, nil
-	case h.ContentLength <= 0:
-		return head, false, nil
+	case h.Chunked:
+		n, isBulk, err := c.wholeChunked(head)
+		if isBulk || len(in.body.body) > maxUpgradeBody {
+			h.Upgrade = nil
+		}
+		return n, isBulk || len(h.Upgrade) > 0, err
+	case h.ContentLength <= 0 || len(h.Upgrade) == 0 && c.isBulk(h, len(in.b)-head):
+		return head, c.isBulk(h, len(in.b)-head), nil
 	}
 	if err := in.body.reset(false, h.ContentLength, c.f.cfg.BatchLimit, lim); err != nil {
 		return 0, false, err
 	}
 	n, err = c.readBody(head)
-	return n, false, err
+	return n, len(h.Upgrade) > 0, err
 }
+
+// maxUpgradeBody bounds the body of a request that asks for an Upgrade, which it sends first (RFC 9110 7.8): it has
+// to be in one record beside a head. With a larger one, or one that is not whole at once, the Upgrade is declined.
+const maxUpgradeBody = 32 << 10
 
 // wholeChunked tells whether a chunked body is small and here already, so that it
 // may travel in a batch.
@@ -334,15 +341,7 @@ func (c *clientConn) start(n int) {
 	c.ex.reset()
 	c.prepare(in)
 	req := &c.ex.req
-	if h.Chunked || h.ContentLength >= 0 {
-		req.BodyKind = wire.BodyWhole
-		if h.Chunked {
-			req.Body, req.Trailers = in.body.body, in.body.chunked.Trailers
-		} else {
-			req.Body = in.b[n-int(h.ContentLength) : n]
-		}
-		req.RawBody = len(req.Body) > 256 && isCompressed(h.Fields)
-	}
+	in.setBody(req, n)
 	if h.ExpectContinue { // met: the body is here
 		req.Fields = slices.DeleteFunc(req.Fields, func(f wire.Field) bool { return isName(f.Name, "expect") })
 	}
@@ -369,9 +368,27 @@ func (c *clientConn) prepare(in *input) {
 	h.Fields = in.edit.forwarded(h.Fields, &c.origin, h.Authority, &c.f.cfg.Entry)
 	h.Fields, isNew = in.edit.via(h.Fields, protocols[h.Minor], c.f.route.via)
 	req.Fields = h.Fields
+	if h.TETrailers {
+		req.Fields = append(req.Fields, wire.Field{Name: nameTE, Value: valueTE})
+	}
 	c.isLoop = !isNew
 	c.isHead = string(h.Method) == "HEAD"
 	c.minor, c.isKA10 = h.Minor, h.KeepAlive10
+}
+
+// setBody gives the request the body that ends at n of in, if there is one.
+func (in *input) setBody(req *wire.Request, n int) {
+	h := &in.head
+	if !h.Chunked && h.ContentLength < 0 {
+		return
+	}
+	req.BodyKind = wire.BodyWhole
+	if h.Chunked {
+		req.Body, req.Trailers = in.body.body, in.body.chunked.Trailers
+	} else {
+		req.Body = in.b[n-int(h.ContentLength) : n]
+	}
+	req.RawBody = len(req.Body) > 256 && isCompressed(h.Fields)
 }
 
 var protocols = [2]string{"1.0 ", "1.1 "}

@@ -380,15 +380,18 @@ var corpusFidelity = []hostile{
 // What concerns one connection stays on it.
 var corpusHops = []hostile{
 	{"fields of one hop", getHead + "Keep-Alive: timeout=5\nProxy-Connection: keep-alive\nTE: trailers\nProxy-Authorization: Basic eDp5\nUpgrade: h2c\nHTTP2-Settings: AA\nX: y\n\n", "200",
-		[]string{getHead + "X: y\n\n"}},
+		[]string{getHead + "X: y\nTE: trailers\nConnection: TE\n\n"}}, // it is passed on, hop by hop
 	{"fields that Connection names", getHead + "Connection: keep-alive, x-Hop ,, Y\nX-Hop: 1\nX: 2\ny: 3\n\n", "200", []string{getHead + "X: 2\n\n"}},
 	{"a length that Connection names", postHead + "Connection: Content-Length\nContent-Length: 33\n\n" + hiddenRequest, "200", withLength("33", hiddenRequest)},
 	{"cookies that Connection names", getHead + "Connection: Cookie\nCookie: a=b\n\n", "200", []string{getHead + "\n"}},
 	{"too many connection options", getHead + "Connection: " + strings.Repeat("x,", 40) + "x\n\n", "431", nil},
 	{"a request to upgrade that Connection does not name", getHead + "Upgrade: websocket\n\n", "200", []string{getHead + "\n"}},
 	{"an upgrade to one of several protocols", getHead + "Upgrade: h2c\nConnection: Upgrade\nUpgrade: websocket, telegraph\nX: y\n\n", "200",
-		[]string{getHead + "X: y\nUpgrade: h2c, websocket, telegraph\nConnection: Upgrade\n\n"}},
-	// A body comes before any other protocol (RFC 9110 7.8), so these go without.
+		[]string{getHead + "X: y\nUpgrade: websocket, telegraph\nConnection: Upgrade\n\n"}}, // h2c is none any more
+	// A body comes before any other protocol (RFC 9110 7.8).
+	{"an upgrade with a body first", postHead + "Connection: Upgrade\nUpgrade: tcp\nContent-Length: 5\n\nhello", "200",
+		[]string{postHead + "Content-Length: 5\nUpgrade: tcp\nConnection: Upgrade\n\nhello"}},
+	{"an upgrade that expects to be asked for its body", postHead + "Connection: Upgrade\nUpgrade: tcp\nExpect: 100-continue\nContent-Length: 5\n\nhello", "200", withLength("5", "hello")},
 	{"an upgrade with a body", postHead + "Connection: Upgrade\nUpgrade: h2c\nContent-Length: 5\n\nhello", "200", withLength("5", "hello")},
 	{"an upgrade with chunks", postHead + "Connection: Upgrade\nUpgrade: h2c\nTransfer-Encoding: chunked\n\n5\nhello\n0\n\n", "200", withLength("5", "hello")},
 	{"an upgrade in HTTP/1.0", "GET / HTTP/1.0\nHost: x\nConnection: Upgrade\nUpgrade: websocket\n\n", "200 end", []string{getHead + "\n"}},

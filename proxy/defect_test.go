@@ -172,7 +172,7 @@ func TestHopByHopFieldsStayOnTheirHop(t *testing.T) {
 	c.send("GET / HTTP/1.1\r\nHost: x\r\nX-Kept: 1\r\nConnection: x-NAMED , keep-alive\r\nX-Named: 1\r\nX-Also: 2\r\nKeep-Alive: 5\r\nTE: trailers\r\n" +
 		"Proxy-Authorization: Basic YTpi\r\nProxy-Connection: keep-alive\r\nUpgrade: h2c\r\nHTTP2-Settings: AAAA\r\nConnection: TE, x-also\r\nX-Last: 1\r\n\r\n")
 	a := c.read("GET")
-	if got, want := withoutOwn(await(t, requestc, "request")), "GET / HTTP/1.1\r\nHost: x\r\nX-Kept: 1\r\nX-Last: 1\r\n\r\n"; got != want {
+	if got, want := withoutOwn(await(t, requestc, "request")), "GET / HTTP/1.1\r\nHost: x\r\nX-Kept: 1\r\nX-Last: 1\r\nTE: trailers\r\nConnection: TE\r\n\r\n"; got != want {
 		t.Errorf("the upstream got %q; want %q", got, want)
 	}
 	if len(a.header) != 2 || a.header.Get("X-Kept") != "1" || a.body != "ok" {

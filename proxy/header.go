@@ -6,7 +6,34 @@ import (
 	"github.com/h2tp/h2tp/proxy/internal/wire"
 )
 
-var nameVia = []byte("Via")
+var (
+	nameVia      = []byte("Via")
+	nameTE       = []byte("TE")
+	valueTE      = []byte("trailers")
+	nameUpgrade  = []byte("Upgrade")
+	protocolH2C  = []byte("h2c")
+	commaAndTabs = ", \t"
+)
+
+// isTE reports whether a field is the TE that crosses the hop: of who reads trailers.
+func isTE(f *wire.Field) bool { return isName(f.Name, "te") && bytes.EqualFold(f.Value, valueTE) }
+
+// withoutH2C leaves h2c out of the protocols of an Upgrade: nothing speaks it any more (RFC 9113 3.1), and what came by
+// such a tunnel would pass all that is decided by request. nil when no other is left.
+func withoutH2C(protocols []byte) (left []byte) {
+	if len(protocols) < len(protocolH2C) || !bytes.Contains(bytes.ToLower(protocols), protocolH2C) {
+		return protocols
+	}
+	for p := range bytes.SplitSeq(protocols, []byte(",")) {
+		if p = bytes.Trim(p, commaAndTabs); !bytes.EqualFold(p, protocolH2C) && len(p) > 0 {
+			if left != nil {
+				left = append(left, ", "...)
+			}
+			left = append(left, p...)
+		}
+	}
+	return left
+}
 
 // hygiene edits the fields of requests and responses. It keeps a scratch for the
 // values it makes, so that a steady state allocates nothing; they are valid until

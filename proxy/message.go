@@ -21,7 +21,24 @@ func appendRequest(dst []byte, req *wire.Request, host string) []byte {
 	} else {
 		dst = http1.AppendRequestLine(dst, req.Method, req.Target, []byte(host))
 	}
-	return appendBody(dst, req.Fields, req.BodyKind == wire.BodyWhole, req.Body, req.Trailers, 0)
+	return appendBody(dst, req.Fields, req.BodyKind == wire.BodyWhole, req.Body, req.Trailers, hopOf(req.Fields))
+}
+
+// hopOf is what Connection has to say of a request's fields.
+func hopOf(fields []wire.Field) (hop http1.Hop) {
+	for i := range fields {
+		switch len(fields[i].Name) {
+		case len("te"):
+			if isName(fields[i].Name, "te") {
+				hop |= http1.HopTE
+			}
+		case len("upgrade"):
+			if isName(fields[i].Name, "upgrade") {
+				hop |= http1.HopUpgrade
+			}
+		}
+	}
+	return hop
 }
 
 // appendResponse appends a whole response for a client that sent this method and

@@ -149,22 +149,18 @@ func (c *upstreamBulk) appendHead(dst []byte) []byte {
 		authority = []byte(c.u.end.host)
 	}
 	dst = http1.AppendRequestLine(dst, req.Method, req.Target, authority)
-	upgrade := fieldValue(req.Fields, "upgrade") != nil
+	hop := hopOf(req.Fields)
 	switch {
 	case req.BodyKind == wire.BodyWhole:
-		return appendBody(dst, req.Fields, true, req.Body, req.Trailers, 0)
-	case upgrade:
-		dst = appendFields(dst, req.Fields, false)
-		dst = http1.AppendField(dst, "Connection", "Upgrade")
-		return http1.AppendEnd(dst, 0)
-	case req.BodyKind == wire.BodyNone:
-		return http1.AppendEnd(appendFields(dst, req.Fields, false), 0)
+		return appendBody(dst, req.Fields, true, req.Body, req.Trailers, hop)
+	case req.BodyKind == wire.BodyNone || hop&http1.HopUpgrade != 0:
+		return http1.AppendEnd(appendFields(dst, req.Fields, false), hop)
 	}
 	if c.left = bodyLength(req.Fields); c.left < 0 {
 		c.isChunked = true
-		return http1.AppendEnd(appendFields(dst, req.Fields, false), http1.HopChunked)
+		return http1.AppendEnd(appendFields(dst, req.Fields, false), hop|http1.HopChunked)
 	}
-	return http1.AppendEnd(http1.AppendFields(dst, req.Fields), 0)
+	return http1.AppendEnd(http1.AppendFields(dst, req.Fields), hop)
 }
 
 // pumpLoop sends the request's body.

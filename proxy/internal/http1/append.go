@@ -9,6 +9,8 @@ const (
 	HopChunked   Hop = 1 << iota // Transfer-Encoding: chunked
 	HopClose                     // Connection: close
 	HopKeepAlive                 // Connection: keep-alive, which only HTTP/1.0 clients need
+	HopTE                        // Connection: TE, of a request that has the field
+	HopUpgrade                   // Connection: Upgrade
 )
 
 // AppendRequest appends a whole request head. Host comes first, where servers look for it. A known length of
@@ -95,10 +97,17 @@ func AppendEnd(dst []byte, hop Hop) []byte {
 	if hop&HopChunked != 0 {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
 	}
-	if hop&HopClose != 0 {
+	switch {
+	case hop&HopClose != 0:
 		dst = append(dst, "Connection: close\r\n"...)
-	} else if hop&HopKeepAlive != 0 {
+	case hop&HopKeepAlive != 0:
 		dst = append(dst, "Connection: keep-alive\r\n"...)
+	case hop&HopTE != 0 && hop&HopUpgrade != 0:
+		dst = append(dst, "Connection: TE, Upgrade\r\n"...)
+	case hop&HopTE != 0:
+		dst = append(dst, "Connection: TE\r\n"...)
+	case hop&HopUpgrade != 0:
+		dst = append(dst, "Connection: Upgrade\r\n"...)
 	}
 	return append(dst, '\r', '\n')
 }

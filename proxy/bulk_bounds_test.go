@@ -348,3 +348,45 @@ func TestInterimResponsesThatNobodyReadsAreBounded(t *testing.T) {
 		}
 	}
 }
+
+// A limit of one end holds for streamed bodies, and is said in time; it says nothing of the other end's health.
+func TestStreamedBodiesAreBoundedByEitherEnd(t *testing.T) {
+	const limit = 100 << 10
+	up := startUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		n := 0
+		fmt.Sscan(r.URL.Query().Get("n"), &n)
+		w.Header().Set("Content-Length", fmt.Sprint(n))
+		w.Write(bodyOf(1, n))
+	})
+	limited := Config{Limits: Limits{MaxBody: limit}}
+	for name, p := range map[string]*pair{"front": startPair(t, up, limited, Config{}), "back": startPair(t, up, Config{}, limited)} {
+		c := dialClient(t, p.addr)
+		for _, n := range []int{limit, limit + 1, 2 * limit, 20 * limit} {
+			status := 200
+			if n > limit {
+				status = 413
+			}
+			body := strings.Repeat("b", n)
+			for _, send := range []string{
+				fmt.Sprintf("Content-Length: %d\r\n\r\n%s", n, body),
+				"Transfer-Encoding: chunked\r\n\r\n" + chunked(body, 10_000),
+			} {
+				c := dialClient(t, p.addr)
+				go io.WriteString(c.nc, "POST / HTTP/1.1\r\nHost: x\r\n"+send) // it may be answered before all is taken
+				c.read("POST").want(t, status, fmt.Sprintf("%s: %d bytes of %.20q", name, n, send))
+			}
+			if status == 413 {
+				status = 502
+			}
+			c.get(fmt.Sprintf("/?n=%d", n)).want(t, status, fmt.Sprintf("%s: a response of %d bytes", name, n))
+		}
+		for _, d := range append(p.front.Stats().Destinations, p.back.Stats().Destinations...) {
+			for _, f := range d.Failures {
+				if f.N > 0 && f.What == "upstream" {
+					t.Errorf("%s: %d exchanges failed by what %s is said to be", name, f.N, d.URL)
+				}
+			}
+		}
+	}
+}

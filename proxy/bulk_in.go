@@ -23,6 +23,7 @@ type bulkIn struct {
 	done bool // the response is over
 
 	isWhole bool
+	isLarge bool // over MaxBody
 	total   int64
 	rest    []wire.Field
 	wg      sync.WaitGroup // watchLoop
@@ -72,6 +73,10 @@ func (in *bulkIn) loop() {
 		b.route.meter.refuse(508)
 		in.fail(ex, failure{code: wire.CodeLoop})
 		return
+	case b.cfg.isOver(max(bodyLength(rec.Request.Fields), int64(len(rec.Request.Body)))):
+		b.route.meter.refuse(413)
+		in.fail(ex, failure{code: wire.CodeRequestTooLarge})
+		return
 	}
 	ex.req = in.hx.req
 	isUpgrade := fieldValue(ex.req.Fields, "upgrade") != nil
@@ -84,7 +89,11 @@ func (in *bulkIn) loop() {
 	}
 	b.route.carry(ex)
 	in.stop()
-	if !in.done { // dropped: nobody waits
+	switch {
+	case in.done:
+	case in.isLarge:
+		in.fail(ex, failure{code: wire.CodeRequestTooLarge})
+	default: // dropped: nobody waits
 		in.s.Reset(codeCancel)
 	}
 }
@@ -114,7 +123,7 @@ func (in *bulkIn) next() ([]byte, error) {
 			return nil, errCut
 		}
 		if in.total += int64(len(rec.Data)); in.b.cfg.isOver(in.total) && fieldValue(in.ex.req.Fields, "upgrade") == nil {
-			in.s.Reset(codeCalm)
+			in.isLarge = true
 			return nil, errCut
 		}
 		if len(rec.Data) > 0 {

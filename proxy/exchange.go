@@ -125,6 +125,10 @@ func (ex *exchange) finishAt(resp *wire.Response, now time.Duration) {
 // that nobody wants it.
 func (ex *exchange) stream(resp *wire.Response) bodyWriter {
 	r := ex.route
+	if resp.Status != 101 && r.cfg.isOver(bodyLength(resp.Fields)) {
+		ex.fail(failure{code: wire.CodeResponseTooLarge, err: ErrTooLarge})
+		return nil
+	}
 	m := ex.member
 	ex.last.meter().answered(ex, resp.Status, r.now())
 	ex.noteHead(resp.Status)

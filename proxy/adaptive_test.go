@@ -63,3 +63,41 @@ func TestAdaptiveLimitFindsWhatAnUpstreamBears(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// An upstream that refuses quickly for a while is not taken for one that answered quickly.
+func TestAdaptiveLimitLearnsNothingOfRefusals(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var isSick atomic.Bool
+		f, err := NewFront(Config{Limits: Limits{Adaptive: true, QueueTimeout: time.Minute}, Handler: func(ctx *fasthttp.RequestCtx) {
+			if isSick.Load() {
+				ctx.SetStatusCode(503)
+				return
+			}
+			time.Sleep(30 * time.Millisecond)
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		rush := func() {
+			var wg sync.WaitGroup
+			for range 30 {
+				wg.Go(func() {
+					for range 100 {
+						if _, err := ask(f, "GET", "http://x/", ""); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			wg.Wait()
+		}
+		isSick.Store(true)
+		rush()
+		isSick.Store(false)
+		rush()
+		if n := f.Stats().Destinations[0].Limit; n < 30 {
+			t.Errorf("the limit is %d, which 30 at once are not too many for", n)
+		}
+	})
+}

@@ -23,11 +23,12 @@ type Back struct {
 	hop   hopMeter
 	gate  entrance
 
-	fronts atomic.Int64 // batched streams
+	fronts atomic.Int64 // whose batched streams there are
 
 	mu         sync.Mutex // guards all below
 	streams    map[*backStream]struct{}
 	sessions   map[string]*backStream // by token
+	shares     map[string]*frontShare // of fronts, by name
 	isDraining bool
 	isClosed   bool
 	idlec      chan struct{}  // closed when draining and no stream is left
@@ -44,7 +45,7 @@ func NewBack(cfg Config) (*Back, error) {
 	if cfg.ListenTLS == nil && !cfg.Cleartext {
 		return nil, errors.New("proxy: a back needs ListenTLS or Cleartext")
 	}
-	b := &Back{cfg: cfg, streams: make(map[*backStream]struct{}), sessions: make(map[string]*backStream), idlec: make(chan struct{})}
+	b := &Back{cfg: cfg, streams: make(map[*backStream]struct{}), sessions: make(map[string]*backStream), shares: make(map[string]*frontShare), idlec: make(chan struct{})}
 	b.cfg.Prefix = strings.TrimRight(b.cfg.Prefix, "/")
 	b.cfg.ProxyProtocol = false // a front's
 	if b.srv, err = pool.NewServer(pool.ServerConfig{
@@ -174,17 +175,17 @@ func (b *Back) accept(s *pool.Stream) {
 	var token [16]byte
 	rand.Read(token[:])
 	bs.token = hex.EncodeToString(token[:])
-	s.SetReceiver(bs)
 	b.mu.Lock()
 	b.sessions[bs.token] = bs // before the front can know it
+	bs.front = b.enterLocked(bs.name)
 	b.mu.Unlock()
+	s.SetReceiver(bs)
 	s.Respond(200, append(bs.own.fields(), pool.Field{Name: "h2tp-session", Value: bs.token, Sensitive: true})...)
 	b.mu.Lock()
 	isDraining = b.isDraining
 	isClosed := b.isClosed
 	if !isClosed {
 		b.streams[bs] = struct{}{}
-		b.fronts.Store(int64(len(b.streams)))
 		b.wg.Go(bs.flushLoop)
 		b.wg.Go(bs.watchLoop)
 	}
@@ -192,6 +193,7 @@ func (b *Back) accept(s *pool.Stream) {
 	switch {
 	case isClosed:
 		s.Close()
+		b.forget(bs)
 	case isDraining: // since we looked
 		bs.drain()
 	}
@@ -210,8 +212,10 @@ func (b *Back) onHealth(share uint32) {
 func (b *Back) forget(bs *backStream) {
 	b.mu.Lock()
 	delete(b.streams, bs)
-	b.fronts.Store(int64(len(b.streams)))
-	delete(b.sessions, bs.token)
+	if b.sessions[bs.token] != nil {
+		delete(b.sessions, bs.token)
+		b.leaveLocked(bs.name, bs.front)
+	}
 	b.idleLocked()
 	b.mu.Unlock()
 }

@@ -43,6 +43,7 @@ func (b *Back) acceptBody(s *pool.Stream, path string) {
 		isDraining := b.isDraining
 		if !isDraining {
 			in := &bulkIn{b: b, s: s, theirs: theirs, stopc: make(chan struct{})}
+			in.ex.front = bs.front
 			b.wg.Go(in.loop)
 		}
 		b.mu.Unlock()

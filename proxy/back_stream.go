@@ -19,6 +19,8 @@ type backStream struct {
 	token string // of the session
 	ready *pool.ReadySet
 	lane  lane
+	front *frontShare // whose it is
+	name  string      // of the front
 	sender
 	unbatcher
 
@@ -34,7 +36,7 @@ type backStream struct {
 
 func newBackStream(b *Back, s *pool.Stream, theirs terms) *backStream {
 	own := ownTerms()
-	bs := &backStream{b: b, wanted: make(map[uint32]chan *pool.Stream)}
+	bs := &backStream{b: b, name: s.Header().Value(fieldFront), wanted: make(map[uint32]chan *pool.Stream)}
 	// Twice as many as a front keeps, since it replaces those that are old before they
 	// have ended; and it is the front that asks for that.
 	bs.ready, _ = pool.NewReadySet(pool.ReadySetConfig{
@@ -210,7 +212,7 @@ func (bs *backStream) onRequest(rec *wire.Record) error {
 		refuse.code = wire.CodeRequestTooLarge
 	case !isOK:
 		refuse.code = wire.CodeLoop
-	case isFull || bs.isOverShareLocked():
+	case isFull:
 		refuse.code, refuse.isNotStarted = wire.CodeOverload, true
 	}
 	if status != 0 || refuse.code != 0 {
@@ -233,27 +235,12 @@ func (bs *backStream) onRequest(rec *wire.Record) error {
 		return nil
 	}
 	hx.id = rec.ID
-	hx.lane = &bs.lane
+	hx.lane, hx.front = &bs.lane, bs.front
 	hx.sink = hx
 	bs.inflight.put(rec.ID, &hx.exchange)
 	bs.sender.mu.Unlock()
 	bs.b.route.deliver(&hx.exchange)
 	return nil
-}
-
-// isOverShareLocked reports whether this session is to take no more: it has its
-// share of what this back can take, of which only the last eighth is left. That one is for
-// the sessions that have less, so that no front takes all.
-func (bs *backStream) isOverShareLocked() bool {
-	most, sessions := bs.b.route.capacity.Load(), bs.b.fronts.Load()
-	if most <= 0 || sessions < 2 || bs.b.route.inflight.Load() < most-(most+7)/8 {
-		return false
-	}
-	if int64(bs.inflight.n) < max(1, most/sessions) {
-		return false
-	}
-	bs.b.route.stats.overloads.Add(1)
-	return true
 }
 
 // hopExchange is an exchange that came over the hop. It owns a copy of its

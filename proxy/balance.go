@@ -189,7 +189,7 @@ func CheckTo(to string) error {
 type chosen struct {
 	member *balance.Member
 	sent   time.Duration
-	tried  [maxAttempts]*balance.Member // one of each attempt that failed
+	tried  []*balance.Member // one of each attempt that failed
 }
 
 // pick chooses a destination for the next attempt, one that was tried only when
@@ -202,19 +202,18 @@ func (r *route) pick(ex *exchange) (d destination, isAgain bool) {
 	if r.key != nil {
 		key = r.key.of(&ex.req)
 	}
-	tried := ex.tried[:ex.attempts]
 	if ex.attempts > 0 {
 		now = r.now()
-		tried[ex.attempts-1] = ex.last.inGroup()
+		ex.tried = append(ex.tried, ex.last.inGroup())
 	}
-	m := r.group.Pick(now, key, tried)
+	m := r.group.Pick(now, key, ex.tried)
 	if m == nil {
 		ex.member = nil
 		return nil, false
 	}
 	m.Begin()
 	ex.member, ex.sent = m, now
-	return m.Value.(destination), slices.Contains(tried, m)
+	return m.Value.(destination), slices.Contains(ex.tried, m)
 }
 
 // noteFailed tells the group how an attempt ended without a response. What says
@@ -229,13 +228,7 @@ func (ex *exchange) noteFailed(f failure) {
 	switch f.code {
 	case wire.CodeUpstream, wire.CodeTimeout:
 		m.Done(now, now-ex.sent, true)
-	case wire.CodeUnreachable:
-		if f.isPeers {
-			m.Done(now, now-ex.sent, true)
-			return
-		}
-		m.Drop()
-	default:
+	default: // a peer tells of what is behind it, and why it is itself out is told already
 		m.Drop()
 	}
 }

@@ -3,20 +3,22 @@ package proxy
 import (
 	"bufio"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
-
-	"github.com/valyala/fasthttp"
 
 	"github.com/h2tp/h2tp/proxy/internal/balance"
 	"github.com/h2tp/h2tp/proxy/internal/wire"
@@ -58,6 +60,89 @@ func TestDestinationsHaveTheirWeights(t *testing.T) {
 		if got := float64(c.Load()); math.Abs(got-want) > 0.2*want {
 			t.Errorf("weight %d had %v; want about %v", i+1, got, want)
 		}
+	}
+}
+
+type dialFunc = func(network, addr string, timeout time.Duration) (net.Conn, error)
+
+// onlyDials dials those that live, by their first letter, and is refused by all others.
+func onlyDials(lives map[string]dialFunc) dialFunc {
+	return func(network, addr string, timeout time.Duration) (net.Conn, error) {
+		if dial := lives[addr[:1]]; dial != nil {
+			return dial(network, addr, timeout)
+		}
+		return nil, syscall.ECONNREFUSED
+	}
+}
+
+// However many destinations refuse, one that does not is found, and nothing fails for those that are let back in.
+func TestTheOneThatLivesIsFound(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var to []string
+		for i := range 12 {
+			to = append(to, fmt.Sprintf("http://%c", 'a'+i))
+		}
+		c := new(crowd)
+		f, err := NewFront(Config{To: to, Dial: onlyDials(map[string]dialFunc{"a": bubbleDial(t, c.script)})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() {
+				for i := range 100 { // for ten seconds
+					method := "GET"
+					if i%2 == 0 {
+						method = "POST"
+					}
+					if _, err := ask(f, method, "http://x/", ""); err != nil {
+						t.Errorf("%s after %v: %v", method, f.route.now(), err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
+// Who has waited for one back does not wait for the next, too.
+func TestNoBackIsWaitedForOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f, err := NewFront(Config{To: []string{"h2tpc://a:1", "h2tpc://b:1", "h2tpc://c:1"}, Dial: onlyDials(nil)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		began := time.Now()
+		if _, err := ask(f, "GET", "http://x/", ""); !errors.Is(err, ErrUpstream) {
+			t.Errorf("got %v; want ErrUpstream", err)
+		}
+		wantIn(t, began, time.Second, "given up") // QueueTimeout
+	})
+}
+
+// Of two backs each has lost the upstream of another route: each route goes by the back that has it.
+func TestBacksThatLostUpstreamsOfDifferentRoutes(t *testing.T) {
+	up := startUpstream(t, echoHandler)
+	gone := listenTCP(t)
+	gone.Close()
+	var to []string
+	for i := range 2 {
+		routes := []Route{{Name: "a", Path: "/a", To: []string{"http://" + up}}, {Name: "b", Path: "/b", To: []string{"http://" + up}}}
+		routes[i].To = []string{"http://" + gone.Addr().String()}
+		ln := listenTCP(t)
+		startBack(t, ln, Config{Routes: routes})
+		to = append(to, "h2tpc://"+ln.Addr().String())
+	}
+	f, addr := startFront(t, Config{To: to})
+	awaitTrue(t, func() bool { return f.route.dests()[0].isUp(0) && f.route.dests()[1].isUp(0) }, "both hops")
+	c := dialClient(t, addr)
+	for range 100 {
+		c.get("/a").want(t, 200, "GET /a")
+		c.get("/b").want(t, 200, "GET /b")
+		c.post("/a", "x").want(t, 200, "POST /a")
+		c.post("/b", "x").want(t, 200, "POST /b")
 	}
 }
 
@@ -438,47 +523,88 @@ func TestAFrontAvoidsABackWhoseUpstreamsAreGone(t *testing.T) {
 }
 
 func TestNoFrontTakesAllOfABack(t *testing.T) {
-	t.Run("in flight", func(t *testing.T) { testShares(t, Limits{MaxExchanges: 16}, 16) })
-	t.Run("and in a queue", func(t *testing.T) {
-		testShares(t, Limits{MaxDestExchanges: 6, MaxQueue: 10, QueueTimeout: patience}, 6)
-	})
+	const get, upload = "GET /a HTTP/1.1\r\nHost: x\r\n\r\n", "POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\n\r\n"
+	body := strings.Repeat("b", 70_000)
+	inFlight := Limits{MaxExchanges: 16}
+	queued := Limits{MaxDestExchanges: 6, MaxQueue: 10, QueueTimeout: patience}
+	t.Run("batched", func(t *testing.T) { testShares(t, inFlight, 16, false, get) })
+	t.Run("and in a queue", func(t *testing.T) { testShares(t, queued, 6, false, get) })
+	t.Run("and in a queue of one of two routes", func(t *testing.T) { testShares(t, queued, 6, true, get) })
+	t.Run("by two sessions", func(t *testing.T) { testShares(t, inFlight, 16, true, get, strings.Replace(get, "/a", "/b", 1)) })
+	t.Run("uploads", func(t *testing.T) { testShares(t, inFlight, 16, false, upload+body) })
+	t.Run("streamed responses", func(t *testing.T) { testShares(t, inFlight, 16, false, strings.Replace(get, "/a", "/a/stream", 1)) })
 }
 
-// testShares has a back with room for 16, of which so many run.
-func testShares(t *testing.T, limits Limits, run int64) {
+// testShares has a back with room for 16, of which so many run, and a front that asks for 20, each of requests in turn.
+// Both have one route for /a and another for /b if hasRoutes is set.
+func testShares(t *testing.T, limits Limits, run int64, hasRoutes bool, requests ...string) {
 	releasec := make(chan struct{})
 	var running atomic.Int64
-	ln := listenTCP(t)
-	b := startBack(t, ln, Config{Limits: limits, Handler: func(*fasthttp.RequestCtx) {
+	up := startUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		if strings.HasSuffix(r.URL.Path, "/stream") {
+			w.(http.Flusher).Flush()
+		}
 		running.Add(1)
 		<-releasec
-	}})
-	to := []string{"h2tpc://" + ln.Addr().String()}
-	_, greedy := startFront(t, Config{To: to})
-	awaitTrue(t, func() bool { return b.fronts.Load() == 1 }, "the greedy front's stream")
-	_, modest := startFront(t, Config{To: to})
-	awaitTrue(t, func() bool { return b.fronts.Load() == 2 }, "the modest front's stream")
-	statusc := make(chan int, 20)
-	var wg sync.WaitGroup
-	ask := func(addr string, n int, then func(int)) {
-		for range n {
-			c := dialClient(t, addr)
-			c.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-			wg.Go(func() { then(c.read("GET").status) })
+	})
+	routes := func(to string) (cfg Config) {
+		if cfg.To = []string{to}; hasRoutes {
+			cfg.To = nil
+			cfg.Routes = []Route{{Name: "a", Path: "/a", To: []string{to}}, {Name: "b", Path: "/b", To: []string{to}}}
 		}
+		return cfg
 	}
-	ask(greedy, 20, func(status int) { statusc <- status })
+	ln := listenTCP(t)
+	cfg := routes("http://" + up)
+	cfg.Limits = limits
+	b := startBack(t, ln, cfg)
+	fronts := func(n int64) func() bool {
+		return func() bool { return b.fronts.Load() == n && (!hasRoutes || len(b.list()) == int(2*n)) }
+	}
+	_, greedy := startFront(t, routes("h2tpc://"+ln.Addr().String()))
+	awaitTrue(t, fronts(1), "the greedy front's streams")
+	_, modest := startFront(t, routes("h2tpc://"+ln.Addr().String()))
+	awaitTrue(t, fronts(2), "the modest front's streams")
+	ask := func(addr string, n int) (clients []*lineClient) {
+		for i := range n {
+			c := dialClient(t, addr)
+			go io.WriteString(c.nc, requests[i%len(requests)]) // it may be refused before it is whole
+			clients = append(clients, c)
+		}
+		return clients
+	}
+	refusedc := make(chan int, 20)
+	var wg sync.WaitGroup
+	for _, c := range ask(greedy, 20) {
+		wg.Go(func() {
+			resp, err := http.ReadResponse(c.r, nil)
+			if err != nil {
+				t.Error(err)
+			} else if resp.StatusCode != 200 {
+				refusedc <- resp.StatusCode
+			}
+		})
+	}
 	for range 6 {
-		if status := <-statusc; status != 503 {
+		if status := await(t, refusedc, "a refusal"); status != 503 {
 			t.Errorf("beyond its share the greedy front has %d; want 503", status)
 		}
 	}
-	ask(modest, 2, func(status int) {
-		if status != 200 {
-			t.Errorf("the modest front has %d; want 200", status)
-		}
-	})
+	for _, c := range ask(modest, 2) {
+		wg.Go(func() { c.read("GET").want(t, 200, "the modest front's") })
+	}
 	awaitTrue(t, func() bool { return running.Load() == run && b.route.inflight.Load() == 16 }, "all that fit")
 	close(releasec)
 	wg.Wait()
+	awaitNone(t, b.route)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for name, f := range b.shares {
+		for _, s := range append(slices.Collect(maps.Values(f.routes)), &f.all) {
+			if n := s.n.Load(); n != 0 {
+				t.Errorf("%s: %d are counted when nothing runs", name, n)
+			}
+		}
+	}
 }

@@ -84,7 +84,11 @@ func dialRaw(ctx context.Context, cfg *Config, end endpoint) (net.Conn, error) {
 	var nc net.Conn
 	var err error
 	if cfg.Dial != nil {
-		nc, err = cfg.Dial(end.network, end.addr, cfg.ConnectTimeout)
+		timeout := cfg.ConnectTimeout
+		if until, ok := ctx.Deadline(); ok {
+			timeout = min(timeout, time.Until(until))
+		}
+		nc, err = cfg.Dial(end.network, end.addr, timeout)
 	} else {
 		d := net.Dialer{Timeout: cfg.ConnectTimeout}
 		nc, err = d.DialContext(ctx, end.network, end.addr)

@@ -31,8 +31,15 @@ type failure struct {
 	isNotStarted bool
 	after        uint32 // seconds until a repetition makes sense, 0 unknown
 	err          error  // for logs and the Go API; may be nil
+	isLate       bool   // it waited in a lobby, in vain
+	isSilent     bool   // FirstByteTimeout was over
 	isMoved      bool   // it only waited on a connection, behind another: it says nothing of the destination
 	isPeers      bool   // the peer said so, and has repeated what may be repeated
+}
+
+// isRefused reports whether a connection was refused: nothing of it was lost but the asking.
+func (f *failure) isRefused() bool {
+	return f.code == wire.CodeUnreachable && f.isNotStarted && !f.isPeers && !f.isLate
 }
 
 // statusOf is the one place that makes a client's status of a failure. The

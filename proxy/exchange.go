@@ -23,8 +23,10 @@ type exchange struct {
 	src   source // the request's body, when req says that it follows
 	sink  sink
 	route *route
-	id    uint32 // the accepting half's own number
-	lane  *lane  // of its session; nil where exchanges come one at a time, or not by a session
+	id    uint32      // the accepting half's own number
+	lane  *lane       // of its session; nil where exchanges come one at a time, or not by a session
+	front *frontShare // that sent it; nil unless it came by the hop
+	share *share      // in which it counts; nil in none
 
 	// The delivering half's.
 	at     atomic.Pointer[station]
@@ -36,6 +38,7 @@ type exchange struct {
 	isTouched   bool          // its src has been read from
 	isSafe      bool          // may be sent again though it may have been started
 	attempts    int           // deliveries, the running one included
+	refused     int           // of those that failed, how many were refused a connection
 	started     int           // of those that failed, how many an upstream may have seen
 	began       time.Duration // on the route's clock
 	delivered   time.Duration // when it was delivered last
@@ -82,15 +85,17 @@ type station struct {
 func (ex *exchange) reset() {
 	ex.at.Store(nil)
 	ex.isCancelled.Store(false)
-	ex.last, ex.attempts, ex.started, ex.mayWait, ex.src = nil, 0, 0, false, nil
+	ex.last, ex.attempts, ex.refused, ex.started, ex.mayWait, ex.src = nil, 0, 0, 0, false, nil
 	ex.isBulk, ex.isTouched = false, false
 	ex.waiter, ex.held = nil, nil
-	ex.member = nil
+	ex.front, ex.share = nil, nil
+	ex.member, ex.tried = nil, ex.tried[:0]
 }
 
 // forget lets go of the route and its destinations, which may be gone before ex is used again.
 func (ex *exchange) forget() {
-	ex.route, ex.last, ex.chosen = nil, nil, chosen{}
+	clear(ex.tried)
+	ex.route, ex.last, ex.chosen = nil, nil, chosen{tried: ex.tried[:0]}
 }
 
 // interim passes on a response below 200. The client has seen something of this
@@ -111,7 +116,7 @@ func (ex *exchange) finishAt(resp *wire.Response, now time.Duration) {
 	if ex.route.onExchange != nil {
 		ex.log(resp.Status, "", int64(len(resp.Body)), now)
 	}
-	ex.route.left()
+	ex.left()
 	ex.release()
 	if ex.member != nil {
 		ex.noteHead(resp.Status)
@@ -133,9 +138,9 @@ func (ex *exchange) stream(resp *wire.Response) bodyWriter {
 	ex.last.meter().answered(ex, resp.Status, r.now())
 	ex.noteHead(resp.Status)
 	ex.member = nil // ex may be used again before the body is over
-	held := ex.held
-	ex.held = nil
-	c := &countedBody{r: r, member: m, held: held, isTunnel: resp.Status == 101, method: methodIndex(ex.req.Method), began: ex.began, status: resp.Status}
+	held, share := ex.held, ex.share
+	ex.held, ex.share = nil, nil
+	c := &countedBody{r: r, member: m, held: held, share: share, isTunnel: resp.Status == 101, method: methodIndex(ex.req.Method), began: ex.began, status: resp.Status}
 	if r.onExchange != nil {
 		c.entry = new(Exchange)
 		ex.describe(c.entry)
@@ -157,6 +162,7 @@ type countedBody struct {
 	r        *route
 	member   *balance.Member // that it is on; may be nil
 	held     *peer           // as the exchange's
+	share    *share
 	total    int64
 	isTunnel bool // an Upgrade's: no body
 
@@ -176,6 +182,9 @@ func (c *countedBody) write(p []byte) error {
 
 func (c *countedBody) left() {
 	c.r.left()
+	if c.share != nil {
+		c.share.add(-1)
+	}
 	if c.member != nil {
 		c.member.Drop()
 	}
@@ -233,6 +242,8 @@ func (ex *exchange) fail(f failure) {
 	}
 	if !f.isNotStarted {
 		ex.started++
+	} else if f.isRefused() {
+		ex.refused++
 	}
 	ex.release()
 	if ex.route.repeat(ex, f) {
@@ -240,8 +251,17 @@ func (ex *exchange) fail(f failure) {
 	}
 	f.isNotStarted = ex.started == 0 // the last attempt is not all there was
 	ex.failed(f)
-	ex.route.left()
+	ex.left()
 	ex.sink.fail(ex, f)
+}
+
+// left notes that the exchange is no longer in flight.
+func (ex *exchange) left() {
+	ex.route.left()
+	if s := ex.share; s != nil {
+		ex.share = nil
+		s.add(-1)
+	}
 }
 
 // failed counts an exchange that ends without a response of its destination.
@@ -275,7 +295,7 @@ func (ex *exchange) gone() {
 func (m *destMeter) answered(ex *exchange, status int, now time.Duration) {
 	m.ended[resultOf(status)].Add(1)
 	m.took.time(now - ex.delivered)
-	if m.adapt != nil {
+	if m.adapt != nil && status < 500 { // a refusal may be quick, and says nothing of how many are borne
 		m.adapt.sample(now, now-ex.delivered)
 	}
 }
@@ -283,7 +303,7 @@ func (m *destMeter) answered(ex *exchange, status int, now time.Duration) {
 // drop lets go of an exchange that was cancelled before or while it was delivered.
 func (ex *exchange) drop() {
 	ex.gone()
-	ex.route.left()
+	ex.left()
 	ex.release()
 	ex.letGo()
 	ex.sink.dropped(ex)
@@ -303,7 +323,7 @@ func (ex *exchange) cancel() bool {
 		return false
 	}
 	ex.gone()
-	ex.route.left()
+	ex.left()
 	ex.release()
 	ex.letGo()
 	return true

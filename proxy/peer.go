@@ -86,8 +86,13 @@ func newPeer(r *route, cfg *Config, end endpoint) (*peer, error) {
 func (p *peer) name() string             { return p.end.url }
 func (p *peer) load() int                { return int(p.inflight.Load()) }
 func (p *peer) inGroup() *balance.Member { return p.member }
-func (p *peer) bound(most int)           { p.lobby.bound(most) }
 func (p *peer) start()                   { p.wg.Go(p.peerLoop) }
+
+// bound lets those in who waited for a bound that has been raised.
+func (p *peer) bound(most int) {
+	p.lobby.bound(most)
+	p.next()
+}
 
 func (p *peer) isUp(time.Duration) bool {
 	p.mu.Lock()
@@ -198,7 +203,7 @@ func (p *peer) open() (*peerStream, error) {
 	ps.here.cancel = ps.cancel
 	ps.own.codecs = ps.prepare(p.cfg.Memory, ps.own.limits.Window)
 	_, err := p.client.Open(ctx, pool.Header{
-		Authority: p.end.host, Path: p.end.prefix + pathBatch, Fields: append(ps.own.fields(), p.cfg.tokenFields()...),
+		Authority: p.end.host, Path: p.end.prefix + pathBatch, Fields: append(append(ps.own.fields(), p.cfg.tokenFields()...), pool.Field{Name: fieldFront, Value: string(p.route.via)}),
 	}, ps)
 	if err != nil {
 		ps.unbatcher.release()
@@ -303,7 +308,7 @@ func (p *peer) sweep(now time.Duration) {
 		if isUp || now >= ex.deadline {
 			return p.lobby.lateness(ex, now)
 		}
-		return failure{code: wire.CodeUnreachable, isNotStarted: true, err: err}
+		return failure{code: wire.CodeUnreachable, isNotStarted: true, isLate: true, err: err}
 	})
 	for _, ps := range p.streams() {
 		ps.sweep(now)

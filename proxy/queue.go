@@ -160,7 +160,7 @@ func (l *lobby) lateness(ex *exchange, now time.Duration) failure {
 		return failure{code: wire.CodeTimeout, isNotStarted: true, err: ErrTimeout}
 	}
 	l.late.Add(1)
-	return failure{code: wire.CodeOverload, isNotStarted: true, err: ErrOverloaded}
+	return failure{code: wire.CodeOverload, isNotStarted: true, isLate: true, err: ErrOverloaded}
 }
 
 // tell tells the balance of a change: where there is no room, others are preferred.

@@ -419,3 +419,35 @@ func TestSerialHandlerLeavesNobodyBehind(t *testing.T) {
 		})
 	}
 }
+
+// A bound that is raised, or lifted, lets those in who wait.
+func TestBoundThatIsRaisedLetsThoseInWhoWait(t *testing.T) {
+	for _, next := range []string{";max=9", ""} {
+		eachDestination(t, Limits{QueueTimeout: time.Minute}, func(t *testing.T, f *Front, c *crowd) {
+			to := f.Stats().Destinations[0].URL
+			if strings.HasPrefix(to, "handler") {
+				return
+			}
+			if err := f.SetTo([]string{to + ";max=1"}); err != nil {
+				t.Fatal(err)
+			}
+			var wg sync.WaitGroup
+			wg.Go(func() { ask(f, "GET", "http://x/long", "") })
+			synctest.Wait()
+			for i := range 5 {
+				wg.Go(func() {
+					began := time.Now()
+					_, err := ask(f, "GET", fmt.Sprint("http://x/", i), "")
+					if took := time.Since(began); err != nil || took != 600*time.Millisecond {
+						t.Errorf("got %v after %v; want an answer 100ms after the bound was raised", err, took)
+					}
+				})
+			}
+			time.Sleep(500 * time.Millisecond)
+			if err := f.SetTo([]string{to + next}); err != nil {
+				t.Fatal(err)
+			}
+			wg.Wait()
+		})
+	}
+}

@@ -169,7 +169,7 @@ func (r *route) begin(ex *exchange) {
 	if d == nil {
 		f := failure{code: wire.CodeUnreachable, isNotStarted: true, err: errNowhere}
 		ex.failed(f)
-		r.left()
+		ex.left()
 		ex.sink.fail(ex, f)
 		return
 	}
@@ -197,7 +197,7 @@ func (r *route) admit(ex *exchange) bool {
 	if n := r.home.inflight.Add(1); r.refuseMethod(ex) {
 		r.left()
 		return false
-	} else if r.cfg.MaxExchanges > 0 && n > int64(r.cfg.MaxExchanges) {
+	} else if r.cfg.MaxExchanges > 0 && n > int64(r.cfg.MaxExchanges) || ex.front != nil && !ex.front.take(ex, r) {
 		r.left()
 		r.home.stats.overloads.Add(1)
 		f := failure{code: wire.CodeOverload, isNotStarted: true, err: ErrOverloaded}
@@ -229,23 +229,28 @@ func (r *route) left() {
 
 // maxAttempts bounds the deliveries of one exchange, however often peers say
 // that they did not start it.
-const maxAttempts = 4
+const (
+	maxAttempts = 4
+	// maxRefused bounds those that were refused a connection, which do not count: when most destinations are down, one that
+	// is not is found all the same.
+	maxRefused = 16
+)
 
 // repeat sends a failed exchange elsewhere, or to the same destination when
 // there is no other, and reports whether it did. Anything may be sent again that
 // was not started; a GET, HEAD or OPTIONS without a body also, once, when a
-// connection was lost. A response that began is never here.
+// connection was lost, or elsewhere when an upstream was silent. A response that began is never here.
 func (r *route) repeat(ex *exchange, f failure) bool {
 	select {
 	case <-r.donec:
 		return false
 	default:
 	}
-	isLost := f.code == wire.CodeUpstream || f.code == wire.CodeUnreachable
+	isLost := f.code == wire.CodeUpstream || f.code == wire.CodeUnreachable || f.isSilent
 	switch {
-	case ex.attempts >= maxAttempts || r.now() >= ex.deadline:
+	case ex.attempts-ex.refused >= maxAttempts || ex.refused >= maxRefused || r.now() >= ex.deadline:
 		return false
-	case f.code == wire.CodeRequestTooLarge || f.code == wire.CodeFieldsTooLarge || f.code == wire.CodeLoop || f.code == wire.CodeTimeout:
+	case f.code == wire.CodeRequestTooLarge || f.code == wire.CodeFieldsTooLarge || f.code == wire.CodeLoop || f.code == wire.CodeTimeout && !f.isSilent:
 		return false
 	case ex.isTouched: // part of the body is gone
 		return false
@@ -261,10 +266,11 @@ func (r *route) repeat(ex *exchange, f failure) bool {
 	d, isAgain := r.pick(ex)
 	// A peer that could not reach its own destination has waited and repeated
 	// already; a queue that is full is full.
-	isVain := d == nil || isAgain && (f.code == wire.CodeOverload || f.isPeers && f.code != wire.CodeDraining) ||
-		f.code == wire.CodeOverload && ex.member != nil && ex.member.IsFull()
+	isVain := d == nil || isAgain && (f.code == wire.CodeOverload || f.isSilent || f.isPeers && f.code != wire.CodeDraining) ||
+		isAgain && ex.attempts >= maxAttempts || f.code == wire.CodeOverload && ex.member != nil && ex.member.IsFull() ||
+		f.isLate && !d.isUp(r.now()) // who has waited for one does not wait for the next
 	// What a destination never saw, or is to leave for another, is no load to it.
-	isFree := f.isMoved || f.code == wire.CodeDraining || f.isNotStarted && !f.isPeers && f.code != wire.CodeOverload
+	isFree := f.isMoved || f.code == wire.CodeDraining || f.isNotStarted && f.code != wire.CodeOverload && (!f.isPeers || f.code == wire.CodeUnreachable)
 	if isVain || !isFree && !r.retries.Take() {
 		ex.letGo()
 		return false

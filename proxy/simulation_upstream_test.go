@@ -121,7 +121,20 @@ func (u *simUpstream) serve(nc net.Conn, r *bufio.Reader) bool {
 		return false
 	}
 	u.w.ran(x)
-	return u.answer(nc, req, x) && !req.Close
+	if !u.answer(nc, req, x) || req.Close {
+		if x.script == simLast || x.script == simUntilEnd {
+			linger(nc)
+		}
+		return false
+	}
+	return true
+}
+
+// linger lets what is on its way come, so that it does not reset the connection under the response (RFC 9112 9.6).
+func linger(nc net.Conn) {
+	nc.(*simConn).CloseWrite()
+	nc.SetReadDeadline(time.Now().Add(time.Second))
+	io.Copy(io.Discard, nc)
 }
 
 // answer does what the request asks for, and reports whether the connection goes on.

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -46,15 +47,42 @@ func TestUpstreamThatNeverShakesHandsIsGivenUp(t *testing.T) {
 	})
 }
 
+// A streamed exchange connects within its time, too.
+func TestStreamedExchangeThatCannotConnectRunsOutOfTime(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		hole := func(_, _ string, timeout time.Duration) (net.Conn, error) {
+			time.Sleep(timeout)
+			return nil, context.DeadlineExceeded
+		}
+		f, err := NewFront(Config{To: []string{"http://a"}, Dial: hole, Limits: Limits{Timeout: 2 * time.Second, ConnectTimeout: 20 * time.Second}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		for _, body := range []string{"Content-Length: 1\r\n\r\nx", "Transfer-Encoding: chunked\r\n\r\n1\r\n"} { // batched, streamed
+			c := serveBubble(t, f)
+			began := time.Now()
+			c.send("POST / HTTP/1.1\r\nHost: x\r\n" + body)
+			c.read("POST").want(t, 504, body)
+			wantIn(t, began, 2*time.Second, "it is over")
+		}
+	})
+}
+
 func TestResponseHasToBeginInTime(t *testing.T) {
 	limits := Limits{FirstByteTimeout: 2 * time.Second}
 	bubble(t, func(t *testing.T) {
 		f := bubbleUpstreams(t, limits, []string{"http://a", "http://b;tier=1"}, mute, mute)
-		began := time.Now()
-		if _, err := ask(f, "GET", "http://x/", ""); !errors.Is(err, ErrTimeout) {
-			t.Errorf("got %v; want ErrTimeout", err)
+		for method, want := range map[string]time.Duration{"POST": 2 * time.Second, "GET": 4 * time.Second} { // a GET is asked elsewhere, once
+			began := time.Now()
+			if _, err := ask(f, method, "http://x/", ""); !errors.Is(err, ErrTimeout) {
+				t.Errorf("%s: got %v; want ErrTimeout", method, err)
+			}
+			if took := time.Since(began); took < want || took > want+2*sweepPeriod {
+				t.Errorf("%s: over after %v; want %v", method, took, want)
+			}
 		}
-		wantIn(t, began, 2*time.Second, "a batched exchange over")
+		began := time.Now()
 		c := serveBubble(t, f)
 		c.send("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
 		time.Sleep(5 * time.Second)

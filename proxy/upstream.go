@@ -68,7 +68,12 @@ func (u *upstream) name() string             { return u.end.url }
 func (u *upstream) load() int                { return int(u.inflight.Load()) }
 func (u *upstream) inGroup() *balance.Member { return u.member }
 
-func (u *upstream) bound(most int) { u.lobby.bound(most) }
+// bound lets those in who waited for a bound that has been raised.
+func (u *upstream) bound(most int) {
+	u.lobby.bound(most)
+	u.mu.Lock()
+	u.nextAndUnlock()
+}
 
 func (u *upstream) start() {
 	if u.cfg.CheckPath != "" {
@@ -140,7 +145,9 @@ func (u *upstream) startAndUnlock(ex *exchange) {
 		}
 		u.mu.Lock()
 		u.dropPipeLocked(c)
-		delete(u.conns, c)
+		if isIdle { // it is closed: its room is free at once
+			delete(u.conns, c)
+		}
 		if u.isLeaving {
 			u.mu.Unlock()
 			u.fail(ex, notTaken)

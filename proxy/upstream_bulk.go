@@ -103,12 +103,9 @@ func (c *upstreamBulk) run() *failure {
 	if c.src != nil {
 		c.src.onGone(c.leave)
 	}
-	nc, _, err := dialUpstream(ctx, u.cfg, u.end)
-	if err != nil {
-		if ctx.Err() == nil {
-			u.noteDown(err)
-		}
-		return &failure{code: wire.CodeUnreachable, isNotStarted: true, err: err}
+	nc, f := u.dialBulk(ctx, ex)
+	if f != nil {
+		return f
 	}
 	u.mu.Lock()
 	c.nc = nc
@@ -139,6 +136,25 @@ func (c *upstreamBulk) run() *failure {
 	}
 	c.respond()
 	return nil
+}
+
+// dialBulk makes a connection within the time that ex has.
+func (u *upstream) dialBulk(ctx context.Context, ex *exchange) (net.Conn, *failure) {
+	if ex.deadline < noDeadline {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, ex.deadline-u.route.now())
+		defer cancel()
+	}
+	nc, _, err := dialUpstream(ctx, u.cfg, u.end)
+	switch {
+	case err == nil:
+		return nc, nil
+	case u.route.now() >= ex.deadline:
+		return nil, &failure{code: wire.CodeTimeout, isNotStarted: true, err: ErrTimeout}
+	case ctx.Err() == nil:
+		u.noteDown(err)
+	}
+	return nil, &failure{code: wire.CodeUnreachable, isNotStarted: true, err: err}
 }
 
 // appendHead appends the request's head, framed as its body is.

@@ -409,11 +409,14 @@ func (c *upstreamConn) finish(head int) error {
 	}
 	c.hasHead = true
 	isAsked := c.ex != nil || c.pipe != nil && c.pipe.isOrphan
+	mode := h.BodyMode(method)
+	if c.pipe != nil && (h.Close || mode == http1.BodyUntilClose) {
+		c.pipe.isOver = true // what is written now would reset the connection under the response
+	}
 	c.mu.Unlock()
 	if !isAsked {
 		return errUnasked
 	}
-	mode := h.BodyMode(method)
 	resp.Status, resp.Fields = h.Status, h.Fields
 	if resp.Reason = h.Reason; string(h.Reason) == http1.StatusText(h.Status) {
 		resp.Reason = nil
@@ -607,12 +610,14 @@ func (c *upstreamConn) sweep(now time.Duration) {
 	c.mu.Lock()
 	ex := c.ex
 	isLate := ex != nil && now >= ex.deadline
+	isSilent := false
 	if first := c.u.cfg.FirstByteTimeout; first > 0 && ex != nil && !c.hasHead {
 		since := ex.delivered
 		if c.pipe != nil {
 			since = c.pipe.since
 		}
-		isLate = isLate || now-since >= first
+		isSilent = !isLate && now-since >= first
+		isLate = isLate || isSilent
 	}
 	if isLate {
 		c.ex = nil
@@ -624,7 +629,7 @@ func (c *upstreamConn) sweep(now time.Duration) {
 	}
 	if isLate {
 		c.close()
-		c.u.fail(ex, failure{code: wire.CodeTimeout, err: ErrTimeout})
+		c.u.fail(ex, failure{code: wire.CodeTimeout, isSilent: isSilent, err: ErrTimeout})
 	} else if isOld {
 		c.close()
 	}

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"errors"
+	"net"
 	"runtime"
 	"slices"
 	"time"
@@ -149,7 +151,7 @@ func (c *upstreamConn) pipeLoop() {
 	for range p.kickc {
 		runtime.Gosched() // those about to join
 		c.mu.Lock()
-		for len(p.out) > 0 && !c.isClosed {
+		for len(p.out) > 0 && !c.isClosed && !p.isOver {
 			buf, p.out = p.out, buf[:0]
 			p.unsent = 0
 			p.isWriting = true
@@ -161,8 +163,10 @@ func (c *upstreamConn) pipeLoop() {
 			c.mu.Lock()
 			p.isWriting = false
 			if err != nil {
-				p.isOver = true // readLoop finds responses that came, or the end
-				c.nc.Close()
+				p.isOver = true // an upstream that takes no more may still have sent responses: readLoop finds them, or the end
+				if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
+					c.nc.Close()
+				}
 				break
 			}
 		}

@@ -125,8 +125,57 @@ func TestLatencyPrefersWhatAnswersSoonerAndForgives(t *testing.T) {
 		t.Errorf("the far one had %d of 3000", counts[far])
 	}
 	// Not asked for long, it is tried again.
-	if c := far.cost(2*time.Minute, 1); c > 1e5 {
+	if c := g.view.Load().tiers[0].cost(2, 2*time.Minute); c > 1e5 {
 		t.Errorf("after two minutes its cost is still %v", c)
+	}
+}
+
+func TestLatencyAsksANewcomerOnceUntilItAnswers(t *testing.T) {
+	g, members := groupOf(Config{Policy: Latency}, Destination{}, Destination{})
+	load(g, 1000, 2, 1, steady)
+	entries := entriesOf(g, []Destination{{URL: "silent"}})
+	g.Replace(time.Second, append([]Entry{{members[0], 1, 0}, {members[1], 1, 0}}, entries...), true)
+	silent := entries[0].Member
+	if counts := load(g, 1000, 8, 2, func(m *Member, r *rand.Rand) time.Duration {
+		if m == silent {
+			return time.Hour
+		}
+		return steady(m, r)
+	}); counts[silent] != 1 {
+		t.Errorf("the one that does not answer has %d of 1000", counts[silent])
+	}
+	silent.Begin()
+	silent.Done(time.Minute, time.Minute, true) // it ran out of time: no better than that
+	if c := g.view.Load().tiers[0].cost(2, time.Minute); c < float64(time.Minute) {
+		t.Errorf("after a minute without an answer its cost is %v", time.Duration(c))
+	}
+}
+
+func TestLatencySpreadsByWeightWhereTimesAreAlike(t *testing.T) {
+	g, members := groupOf(Config{Policy: Latency}, Destination{Weight: 3}, Destination{Weight: 7}, Destination{Weight: 11}, Destination{Weight: 1})
+	counts := load(g, 22000, 1, 1, func(*Member, *rand.Rand) time.Duration { return time.Millisecond })
+	for i, w := range []float64{3, 7, 11, 1} {
+		if got := float64(counts[members[i]]) / 22000; math.Abs(got-w/22) > 0.05*w/22 {
+			t.Errorf("weight %v has %.4f; want %.4f", w, got, w/22)
+		}
+	}
+}
+
+func TestWhoWasLeftOutIsALastResort(t *testing.T) {
+	g, members := groupOf(Config{EjectAfter: 1, EjectTime: time.Minute, MaxEjected: 1}, Destination{}, Destination{}, Destination{})
+	members[0].Begin()
+	members[0].Done(0, 0, true)
+	for range 100 {
+		if m := g.Pick(0, 0, nil); m == members[0] {
+			t.Fatal("chose who was left out")
+		}
+		if m := g.Pick(0, 0, members[1:]); m != members[0] {
+			t.Fatalf("chose %s a second time", m.Name())
+		}
+	}
+	g.Reach(0, members[0], false)
+	if m := g.Pick(0, 0, members[1:]); m == members[0] {
+		t.Error("chose one that cannot be reached")
 	}
 }
 
@@ -340,6 +389,59 @@ func TestAKeyStaysWithItsMember(t *testing.T) {
 	for k, was := range before {
 		if is := g.Pick(0, k, nil); is != was && was != m[7] {
 			t.Fatalf("a key moved from %s to %s when another went", was.Name(), is.Name())
+		}
+	}
+}
+
+func TestAKeyKeepsToItsTier(t *testing.T) {
+	g, members := groupOf(Config{Policy: Hash}, Destination{}, Destination{}, Destination{Tier: 1}, Destination{Tier: 1})
+	g.Check(0, members[0], false) // the first tier takes seven tenths
+	first := 0
+	for k := range 1000 {
+		key := KeyOf(fmt.Sprint("key ", k))
+		m := g.Pick(0, key, nil)
+		for range 20 {
+			if other := g.Pick(0, key, nil); other != m {
+				t.Fatalf("key %d: %s and %s", k, m.Name(), other.Name())
+			}
+		}
+		if m == members[1] {
+			first++
+		}
+	}
+	if first < 650 || first > 750 {
+		t.Errorf("the first tier has %d of 1000 keys; want 700", first)
+	}
+}
+
+func TestKeysAreByWeightAndNoneMoveButThoseOfWhoLeft(t *testing.T) {
+	weights := []float64{1, 1, 1, 100, 1000}
+	var to []Destination
+	for _, w := range weights {
+		to = append(to, Destination{Weight: int(w)})
+	}
+	g, members := groupOf(Config{Policy: Hash}, to...)
+	const n = 100_000
+	counts := make(map[*Member]int)
+	before := make([]*Member, n)
+	for i := range n {
+		before[i] = g.Pick(0, KeyOf(fmt.Sprint(i)), nil)
+		counts[before[i]]++
+	}
+	for i, w := range weights {
+		want := n * w / 1103
+		if d := float64(counts[members[i]]) - want; math.Abs(d) > 6*math.Sqrt(want) {
+			t.Errorf("weight %v has %d keys; want %.0f", w, counts[members[i]], want)
+		}
+	}
+	var entries []Entry
+	for i, m := range members[:4] {
+		entries = append(entries, Entry{m, int(weights[i]), 0})
+	}
+	g.Replace(0, entries, false)
+	for i, m := range before {
+		if now := g.Pick(0, KeyOf(fmt.Sprint(i)), nil); m != members[4] && now != m {
+			t.Fatalf("key %d moved from %s to %s, though another left", i, m.Name(), now.Name())
 		}
 	}
 }

@@ -29,7 +29,7 @@ func NewGroup(cfg Config) *Group {
 // NewMember makes a member that stands for value, reachable or not; Replace lets it
 // be chosen.
 func (g *Group) NewMember(name string, value any, isReached bool) *Member {
-	return &Member{Value: value, name: name, g: g, isReached: isReached, isPassing: true, capacity: 1}
+	return &Member{Value: value, name: name, seed: KeyOf(name), g: g, isReached: isReached, isPassing: true, capacity: 1}
 }
 
 // Entry is a member and how it is weighed.

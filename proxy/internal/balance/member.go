@@ -11,6 +11,7 @@ type Member struct {
 	// Immutable.
 	Value any // what it stands for
 	name  string
+	seed  uint64 // of its draws with Hash
 	g     *Group
 
 	load    atomic.Int64
@@ -86,6 +87,9 @@ func (m *Member) Note(now, took time.Duration, isFailed bool) {
 		return
 	}
 	m.bad.Add(1)
+	if m.g.cfg.Policy == Latency && took > time.Duration(math.Float64frombits(m.latency.Load())) {
+		m.observe(now, took) // a failure may be late, but is no quick answer
+	}
 	if n := m.row.Add(1); m.g.cfg.EjectAfter > 0 && int(n) >= m.g.cfg.EjectAfter {
 		m.g.eject(m, now)
 	}
@@ -108,12 +112,6 @@ func (m *Member) observe(now, took time.Duration) {
 }
 
 func fade(d time.Duration) float64 { return math.Exp(-float64(max(d, 0)) / float64(latencyFade)) }
-
-// cost is what Latency compares. What has not answered for long is forgiven.
-func (m *Member) cost(now time.Duration, weight float64) float64 {
-	l := math.Float64frombits(m.latency.Load()) * fade(now-time.Duration(m.timed.Load()))
-	return (l + 1) * float64(m.load.Load()+1) / weight
-}
 
 // health of a member.
 type health uint8

@@ -1,6 +1,7 @@
 package balance
 
 import (
+	"math"
 	"slices"
 	"sort"
 	"time"
@@ -11,7 +12,7 @@ const (
 	silver = 0xd1342543de82ef95 // odd, and far from a multiple of golden
 )
 
-// Pick chooses a member, one of tried only when no other is in use, and one that is full
+// Pick chooses a member, one of tried only when no other can be reached, and one that is full
 // only when no other has room; nil when the group is empty. key is the exchange's with Hash; one without goes as by Least.
 func (g *Group) Pick(now time.Duration, key uint64, tried []*Member) *Member {
 	v := g.view.Load()
@@ -21,7 +22,11 @@ func (g *Group) Pick(now time.Duration, key uint64, tried []*Member) *Member {
 	n := g.next.Add(1)
 	t := &v.tiers[0]
 	if len(v.tiers) > 1 {
-		t = v.tierAt(unit(n * silver))
+		x := n * silver
+		if g.cfg.Policy == Hash && key != 0 {
+			x = mix(key ^ silver) // a key keeps to its tier, too
+		}
+		t = v.tierAt(unit(x))
 	}
 	m := t.members[0]
 	if len(t.members) > 1 {
@@ -30,6 +35,8 @@ func (g *Group) Pick(now time.Duration, key uint64, tried []*Member) *Member {
 	if len(tried) > 0 && slices.Contains(tried, m) {
 		if other := v.other(tried); other != nil {
 			m = other
+		} else if i := slices.IndexFunc(v.out, func(m *Member) bool { return !slices.Contains(tried, m) }); i >= 0 {
+			return v.out[i]
 		}
 	}
 	if m.isFull.Load() {
@@ -100,21 +107,36 @@ func (t *tier) leastOf(first int, n uint64) int {
 // after is the load by weight with one exchange more.
 func (t *tier) after(i int) float64 { return float64(t.members[i].load.Load()+1) / t.weights[i] }
 
+// soonest keeps to the turn unless another clearly costs less: so the spread is by weight where times differ by
+// chance only.
 func (t *tier) soonest(first int, n uint64, now time.Duration) int {
 	best := first
-	bar := t.members[first].cost(now, t.weights[first])
+	bar := clearly * t.cost(first, now)
 	if len(t.members) > few {
-		if i := t.at(unit(mix(n))); t.members[i].cost(now, t.weights[i]) < bar {
+		if i := t.at(unit(mix(n))); t.cost(i, now) < bar {
 			best = i
 		}
 		return best
 	}
-	for i, m := range t.members {
-		if c := m.cost(now, t.weights[i]); c < bar {
+	for i := range t.members {
+		if c := t.cost(i, now); c < bar {
 			best, bar = i, c
 		}
 	}
 	return best
+}
+
+// cost is what Latency compares: the time that one exchange more would take where each is served in turn. What has
+// not answered for long is forgiven; what never has is asked once, and then is no choice until it answers.
+func (t *tier) cost(i int, now time.Duration) float64 {
+	m := t.members[i]
+	load := float64(m.load.Load())
+	latency := math.Float64frombits(m.latency.Load())
+	if latency == 0 && load > 0 {
+		return math.Inf(1)
+	}
+	share := t.weights[i] * float64(len(t.members)) / t.total()
+	return latency * fade(now-time.Duration(m.timed.Load())) * (1 + load/share)
 }
 
 // other is the least loaded that is not in tried, of the first tier that has one.

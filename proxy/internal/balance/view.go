@@ -8,6 +8,7 @@ import (
 // view is what is chosen from; immutable.
 type view struct {
 	tiers []tier
+	out   []*Member // those in none of them that can be reached: a last resort
 }
 
 // tier is the members of a tier that are in use.
@@ -17,7 +18,6 @@ type tier struct {
 	weights []float64
 	sums    []float64 // of weights, up to and with each
 	nominal []float64 // weights of those in full health
-	ring    []point   // with Hash
 }
 
 func (t *tier) total() float64 { return t.sums[len(t.sums)-1] }
@@ -27,7 +27,6 @@ func (t *tier) total() float64 { return t.sums[len(t.sums)-1] }
 // whole, the share of each grows, and one with too few healthy members uses what
 // it judged unhealthy, too.
 func (g *Group) buildLocked(now time.Duration) {
-	old := g.view.Load()
 	v := new(view)
 	byTier := make(map[int][]*Member)
 	var numbers []int
@@ -72,6 +71,11 @@ func (g *Group) buildLocked(now time.Duration) {
 			least = min(least, judged)
 		}
 		t := newTier(byTier[n], least)
+		for _, m := range byTier[n] {
+			if h := m.healthLocked(); h < least && h == judged {
+				v.out = append(v.out, m)
+			}
+		}
 		if len(t.members) == 0 {
 			continue
 		}
@@ -80,11 +84,6 @@ func (g *Group) buildLocked(now time.Duration) {
 		}
 		t.upTo = sum
 		v.tiers = append(v.tiers, t)
-	}
-	if g.cfg.Policy == Hash {
-		for i := range v.tiers {
-			v.tiers[i].ring = old.ringOf(&v.tiers[i])
-		}
 	}
 	g.view.Store(v)
 }

@@ -50,7 +50,7 @@ type Balance struct {
 	// once, when a connection was lost before a response.
 	RepeatIdempotent bool
 	// LeaveTimeout is how long a destination that SetTo left out may take to finish what
-	// it has, streamed bodies and tunnels too, before it is closed. If zero, 10 min is used.
+	// it has, streamed bodies and tunnels too, before it is closed. If zero or negative, as long as that lasts.
 	LeaveTimeout time.Duration
 	// CheckPath is what each upstream is asked for, by GET on a connection of its own, to
 	// find whether it is healthy. If empty, none is asked. Peers are watched by the hop's pings.
@@ -77,7 +77,6 @@ func (b *Balance) complete() error {
 	def(&b.PanicBelow, 30)
 	def(&b.RetryPercent, 20)
 	def(&b.RetryMin, 10)
-	def(&b.LeaveTimeout, 10*time.Minute)
 	def(&b.CheckPeriod, 2*time.Second)
 	def(&b.CheckTimeout, time.Second)
 	def(&b.CheckFall, 3)
@@ -94,8 +93,6 @@ func (b *Balance) complete() error {
 		return fmt.Errorf("proxy: Policy is %s and HashBy %q; hash needs it, and no other has a use for it", policy, b.HashBy)
 	case max(b.EjectPercent, b.MaxEjected, b.PanicBelow, b.RetryPercent) > 100:
 		return fmt.Errorf("proxy: more than 100 percent")
-	case b.LeaveTimeout < 0:
-		return errors.New("proxy: LeaveTimeout is negative")
 	case b.EjectTime < 0 || b.EjectTime > time.Hour:
 		return fmt.Errorf("proxy: EjectTime is %v; want up to 1h", b.EjectTime)
 	case b.CheckPath != "" && (b.CheckPath[0] != '/' || strings.ContainsFunc(b.CheckPath, func(r rune) bool { return r <= ' ' || r >= 0x7f })):

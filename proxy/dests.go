@@ -120,7 +120,7 @@ func (r *route) parseTo(to []toLine) (named []balance.Destination, err error) {
 
 // applyLocked makes list the destinations. Those of the same name stay what they are, but
 // for weight, tier and max; newcomers start slowly; those that are not there any more are
-// given nothing else, have LeaveTimeout for what they have, and are closed.
+// given nothing else, finish what they have within LeaveTimeout, and are closed.
 func (r *route) applyLocked(list []balance.Destination) error {
 	old := r.set.Load()
 	if len(list) > maxDests {
@@ -163,7 +163,7 @@ func (r *route) applyLocked(list []balance.Destination) error {
 	r.group.Replace(r.now(), entries, len(old.dests) > 0)
 	for _, d := range old.dests { // in their order
 		if slices.Contains(left[d.name()], d) {
-			ctx, cancel := context.WithTimeout(context.Background(), r.config.LeaveTimeout)
+			ctx, cancel := r.config.leaveContext()
 			l := &leaver{destination: d, cancel: cancel, donec: make(chan struct{})}
 			next.leaving = append(next.leaving, l)
 			defer r.wg.Go(func() { r.leaveLoop(ctx, l) }) // once the set is without it
@@ -177,6 +177,14 @@ func (r *route) applyLocked(list []balance.Destination) error {
 		d.start()
 	}
 	return nil
+}
+
+// leaveContext ends when a destination that leaves has to be closed.
+func (b *Balance) leaveContext() (context.Context, context.CancelFunc) {
+	if b.LeaveTimeout > 0 {
+		return context.WithTimeout(context.Background(), b.LeaveTimeout)
+	}
+	return context.WithCancel(context.Background())
 }
 
 // newDestination makes a destination, and the member of the group that it is.
@@ -232,7 +240,7 @@ func (r *route) endSet() *destSet {
 // SetTo replaces the destinations, named as in Config.To, while exchanges run. Those
 // of the same URL keep their connections, health and counts, and take their weight,
 // tier and max from to; newcomers start slowly; those not named any more are sent nothing
-// else, have LeaveTimeout to finish what they have, and are closed. It waits for the
+// else, finish what they have within LeaveTimeout, and are closed. It waits for the
 // first lookup of names that are new, 5 s at most, and for nothing else. It changes
 // nothing when it returns an error, as when no name has an address. ErrClosed says that
 // Shutdown or Close came before. Without Config.To it is the route named DefaultRoute whose destinations they are.

@@ -126,7 +126,7 @@ func (o *options) settings() []*setting {
 		},
 		Balance: proxy.Balance{
 			Policy: "least", SlowStart: 5 * time.Second, EjectAfter: 5, EjectPercent: 50, EjectTime: time.Second, MaxEjected: 50, PanicBelow: 30, RetryPercent: 20, RetryMin: 10,
-			CheckPeriod: 2 * time.Second, CheckTimeout: time.Second, CheckFall: 3, CheckRise: 2, LeaveTimeout: 10 * time.Minute,
+			CheckPeriod: 2 * time.Second, CheckTimeout: time.Second, CheckFall: 3, CheckRise: 2, LeaveTimeout: -1,
 		},
 		Entry:    proxy.Entry{HSTS: -1},
 		unixMode: 0o660, tlsOptions: tlsOptions{acmeNewNames: 10}, compress: "zstd", level: "fastest", codecMemory: 256 << 20, windowMemory: 64 << 20, drainTimeout: 10 * time.Second, logFormat: "text", logLevel: "info",
@@ -209,7 +209,7 @@ func (o *options) settings() []*setting {
 		{name: "retry-percent", arg: "N", value: count(&o.RetryPercent, 1, 100, true), usage: "exchanges of the last 10s that may be repeated; what reached no destination is not counted; off is no bound"},
 		{name: "retry-min", arg: "N", value: count(&o.RetryMin, 1, 1000000, false), usage: "repeats a second besides"},
 		{name: "repeat-idempotent", value: boolean(&o.RepeatIdempotent), usage: "repeat PUT and DELETE, too, once when a connection was lost before a response, as GET, HEAD and OPTIONS without a body are"},
-		{name: "leave-timeout", arg: "DURATION", value: duration(&o.LeaveTimeout, ms, 24*time.Hour, false), usage: "how long a destination that is one no more may take to finish what it has, streamed bodies and tunnels too"},
+		{name: "leave-timeout", arg: "DURATION", value: duration(&o.LeaveTimeout, ms, 24*time.Hour, true), usage: "how long a destination that is one no more may take to finish what it has, streamed bodies and tunnels too; off is as long as that lasts, for the last 256 of them"},
 		{name: "timeout", arg: "DURATION", value: duration(&o.Timeout, 100*ms, longest, true), usage: "from the whole request to the whole response: 504 beyond, to within 100ms; off is no bound"},
 		{name: "first-byte-timeout", arg: "DURATION", value: duration(&o.FirstByteTimeout, 100*ms, longest, true), needs: needsUpstream, usage: "from the whole request, as an upstream was given it, to the head of the response: 504 beyond, to within 100ms; off leaves it to --timeout"},
 		{name: "stall-timeout", arg: "DURATION", value: duration(&o.StallTimeout, 100*ms, longest, true), needs: needsUpstream, usage: "how long an upstream may send nothing in the middle of a streamed body, which is cut off then; tunnels are left alone; off, as server-sent events need it, is no bound"},

@@ -70,8 +70,8 @@ type Limits struct {
 	// begins, 408 beyond, and to take of a response, while it is waited for, in each 10 s. If
 	// zero, 240 is used. If negative, there is no bound.
 	MinRate int
-	// MaxConns bounds the connections of clients; one more is closed. If zero,
-	// 50000 is used. If negative, there is no bound.
+	// MaxConns bounds the connections of clients; one more is answered 503 and closed, or just closed where it would
+	// take TLS to say so, or where 64 are being told. If zero, 50000 is used. If negative, there is no bound.
 	MaxConns int
 	// MaxConnsPerAddr bounds the connections of clients of one IPv4 address, or of one
 	// /64 of IPv6; one more is closed. If zero or negative, there is no bound.

@@ -284,14 +284,29 @@ func TestInstantAnswersFindTheirExchange(t *testing.T) {
 	}
 }
 
-func TestConnectionOverTheLimitIsClosed(t *testing.T) {
+func TestConnectionOverTheLimitIsTurnedAway(t *testing.T) {
 	up := startUpstream(t, echoHandler)
 	p := startPair(t, up, Config{Limits: Limits{MaxConns: 2}}, Config{})
 	a, b := dialClient(t, p.addr), dialClient(t, p.addr)
 	a.get("/").want(t, 200, "first connection")
 	b.get("/").want(t, 200, "second connection")
-	dialClient(t, p.addr).wantEnd("one connection too many")
-	a.get("/").want(t, 200, "first connection, after the refusal")
+	for range 2 * maxAway {
+		c := dialClient(t, p.addr)
+		c.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		if got := c.read("GET"); got.status != 503 || got.header.Get("Retry-After") == "" {
+			t.Errorf("one connection too many: got %d, %v", got.status, got.header)
+		}
+		c.wantEnd("the refusal")
+		c.nc.Close()
+	}
+	var many []*lineClient
+	for range 2 * maxAway { // that stay, and say nothing
+		many = append(many, dialClient(t, p.addr))
+	}
+	for _, c := range many {
+		io.Copy(io.Discard, c.r)
+	}
+	a.get("/").want(t, 200, "first connection, after the refusals")
 }
 
 // acceptCounter counts the connections it hands out.

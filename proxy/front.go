@@ -37,8 +37,9 @@ type Front struct {
 	mu        sync.Mutex // guards all below
 	listeners map[net.Listener]struct{}
 	conns     map[*clientConn]struct{}
-	addrs     map[netip.Prefix]int // of conns, with MaxConnsPerAddr
-	idlec     chan struct{}        // closed when draining and no connection is left
+	away      map[*clientConn]struct{} // that are told that there are too many
+	addrs     map[netip.Prefix]int     // of conns, with MaxConnsPerAddr
+	idlec     chan struct{}            // closed when draining and no connection is left
 }
 
 // NewFront makes a Front, and begins to connect to its peers.
@@ -51,7 +52,7 @@ func NewFront(cfg Config) (*Front, error) {
 		cfg: cfg, log: cfg.Logger, idle: cfg.IdleTimeout,
 		lim:   http1.Limits{Head: cfg.MaxHead, Line: min(cfg.MaxHead, 16<<10)},
 		donec: make(chan struct{}), idlec: make(chan struct{}),
-		listeners: make(map[net.Listener]struct{}), conns: make(map[*clientConn]struct{}), addrs: make(map[netip.Prefix]int),
+		listeners: make(map[net.Listener]struct{}), conns: make(map[*clientConn]struct{}), away: make(map[*clientConn]struct{}), addrs: make(map[netip.Prefix]int),
 	}
 	def(&f.idle, 75*time.Second)
 	if f.route, err = newRouteTo(&f.cfg, nil); err != nil {
@@ -123,14 +124,32 @@ func (f *Front) add(c *clientConn) bool {
 	if f.isDraining.Load() {
 		return false
 	}
-	if f.cfg.MaxConns > 0 && len(f.conns) >= f.cfg.MaxConns || !f.countLocked(c) {
+	isFull := f.cfg.MaxConns > 0 && len(f.conns) >= f.cfg.MaxConns
+	if isFull || !f.countLocked(c) {
 		f.route.stats.refused.Add(1)
-		return false
+		if !isFull || f.cfg.ListenTLS != nil || len(f.away) >= maxAway { // a handshake costs more than what it would say
+			return false
+		}
+		f.away[c] = struct{}{}
+		f.wg.Go(c.turnAwayLoop)
+		return true
 	}
 	f.conns[c] = struct{}{}
 	f.route.stats.conns.Add(1)
 	f.wg.Go(c.serveLoop)
 	return true
+}
+
+// maxAway bounds the connections beyond MaxConns that are told so at once; more are closed.
+const maxAway = 64
+
+// turnAwayLoop answers 503 and gives the client a moment to read it.
+func (c *clientConn) turnAwayLoop() {
+	c.refuse(503, "too many connections")
+	c.nc.Close()
+	c.f.mu.Lock()
+	delete(c.f.away, c)
+	c.f.mu.Unlock()
 }
 
 func (f *Front) forget(c *clientConn) {
@@ -269,6 +288,11 @@ func (f *Front) Close() error {
 		c.mu.Unlock()
 		c.nc.Close()
 	}
+	f.mu.Lock()
+	for c := range f.away {
+		c.nc.Close()
+	}
+	f.mu.Unlock()
 	f.route.close()
 	f.wg.Wait()
 	return nil

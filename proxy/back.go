@@ -261,6 +261,7 @@ func (b *Back) Shutdown(ctx context.Context) error {
 	b.mu.Unlock()
 	b.route.shutdown(ctx)
 	b.wg.Wait()
+	b.route.endLoop()
 	return err
 }
 
@@ -272,6 +273,7 @@ func (b *Back) Close() error {
 	b.srv.Close()
 	b.route.close()
 	b.wg.Wait()
+	b.route.endLoop()
 	return nil
 }
 

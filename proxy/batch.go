@@ -3,6 +3,7 @@ package proxy
 import (
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/h2tp/h2tp/compress"
@@ -53,6 +54,8 @@ type sender struct {
 	coded  time.Time // when the codec was last used
 	isAnew bool
 
+	isFull atomic.Bool // queued is responseQueue or more
+
 	mu         sync.Mutex // guards all below, and the embedding stream's table
 	room       sync.Cond  // signalled when queued falls
 	wenc       *wire.Encoder
@@ -86,7 +89,9 @@ func (s *sender) appendedLocked(before int) {
 		s.since = time.Now()
 	}
 	s.open.Records++
-	s.queued += len(s.open.Shared) + len(s.open.Raw) - before
+	if s.queued += len(s.open.Shared) + len(s.open.Raw) - before; s.queued >= responseQueue {
+		s.isFull.Store(true)
+	}
 	if len(s.open.Shared)+len(s.open.Raw) >= batchSize {
 		s.sealLocked()
 	}
@@ -187,6 +192,7 @@ func (s *sender) flushLoop() {
 		}
 		batches, s.queue = s.queue, batches[:0]
 		s.queued = 0
+		s.isFull.Store(false)
 		s.sentID = s.lastID
 		since := s.since
 		s.room.Broadcast()

@@ -487,8 +487,8 @@ func (w *clientBody) abort(error) {
 	c.mu.Unlock()
 	if w.isUntilClose {
 		// Nothing but a reset tells the client that this was not all.
-		if tc, ok := unwrapTCP(c.nc); ok {
-			tc.SetLinger(0)
+		if l, ok := lingerer(c.nc); ok {
+			l.SetLinger(0)
 		}
 	}
 	c.nc.Close()
@@ -507,10 +507,10 @@ func (w *clientBody) onGone(f func()) {
 	}
 }
 
-func unwrapTCP(nc net.Conn) (*net.TCPConn, bool) {
+func lingerer(nc net.Conn) (interface{ SetLinger(int) error }, bool) {
 	if u, ok := nc.(interface{ NetConn() net.Conn }); ok {
 		nc = u.NetConn()
 	}
-	tc, ok := nc.(*net.TCPConn)
-	return tc, ok
+	l, ok := nc.(interface{ SetLinger(int) error })
+	return l, ok
 }

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"errors"
-	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -23,6 +22,7 @@ type input struct {
 	body bodyReader
 	edit hygiene
 	held int64 // of the route's memory
+	need int   // bytes of b without which the request is not whole, where that is known
 }
 
 var inputs = sync.Pool{New: func() any { return &input{b: make([]byte, 0, inputSize)} }}
@@ -34,7 +34,7 @@ func (in *input) put(m *budget) {
 	if cap(in.b) > keepBuffer || cap(in.body.body) > keepBuffer {
 		return
 	}
-	in.b = in.b[:0]
+	in.b, in.need = in.b[:0], 0
 	inputs.Put(in)
 }
 
@@ -46,17 +46,18 @@ const (
 	stateShaking              // TLS's handshake, or net/http has the connection
 )
 
-// clientConn is the HTTP/1.1 accepting half of one connection. serveLoop reads
-// requests; the response is written by whoever brings it, and what the socket
-// does not take at once by restLoop. While an exchange runs serveLoop reads on, so
-// that a client that leaves is noticed at once.
+// clientConn is the HTTP/1.1 accepting half of one connection. Its requests are read by a loop that watches many
+// sockets, or by serveLoop: see client_read.go. The response is written by whoever brings it, and what the socket
+// does not take at once by restLoop. Reading goes on while an exchange runs, so that a client that leaves is noticed at once.
 type clientConn struct {
 	// Immutable.
-	f    *Front
-	nc   net.Conn
-	raw  *rawconn.Conn // nc, where it can do raw I/O
-	sock *rawconn.Conn // what nc runs over, where that can
-	from netip.Prefix  // what MaxConnsPerAddr counts it by; not valid without an IP address
+	f       *Front
+	nc      net.Conn
+	raw     rawconn.Socket   // nc, where it can do raw I/O; else nil
+	sock    rawconn.Socket   // what nc runs over, where that can; else nil
+	watched *rawconn.Watched // raw, where a loop watches it; else nil
+	ready   func()           // onReady
+	from    netip.Prefix     // what MaxConnsPerAddr counts it by; not valid without an IP address
 	origin
 
 	socket    net.Conn // what nc runs over
@@ -68,8 +69,10 @@ type clientConn struct {
 	timed atomic.Bool // ReadTimeout is over
 	begun atomic.Bool // bytes of a request are in next
 
-	// Owned by serveLoop.
-	next *input // what is being read; nil while nothing is
+	// Owned by the one who reads: serveLoop, or the loop while it watches.
+	next    *input // what is being read; nil while nothing is
+	readErr error  // what reading came to in the loop
+	isMet   bool   // the PROXY header and the handshake are over
 
 	ex     exchange // the one exchange that may run
 	isHead bool     // its method is HEAD
@@ -107,9 +110,16 @@ func newClientConn(f *Front, nc net.Conn) *clientConn {
 	rawconn.LimitUnsent(nc, clientUnsent)
 	c := &clientConn{f: f, nc: nc, idlec: make(chan struct{}, 1)}
 	c.rested.L = &c.mu
-	c.sock, _ = nc.(*rawconn.Conn)
-	if c.raw = c.sock; f.cfg.ListenTLS != nil {
-		c.raw, c.nc = nil, newTLSConn(nc, f.cfg.ListenTLS)
+	if f.cfg.ListenTLS == nil {
+		if w, ok := f.route.adopt(nc); ok {
+			nc, c.watched, c.ready = w, w, c.onReady
+		}
+	}
+	c.nc = nc
+	if c.sock, _ = nc.(rawconn.Socket); f.cfg.ListenTLS != nil {
+		c.nc = newTLSConn(nc, f.cfg.ListenTLS)
+	} else {
+		c.raw = c.sock
 	}
 	c.state.Store(stateShaking)
 	ip := addrOf(nc.RemoteAddr())
@@ -137,181 +147,9 @@ func addrPrefix(ip netip.Addr) netip.Prefix {
 	return prefix
 }
 
-// Acquire implements rawconn.Buffers: room for a read.
-func (c *clientConn) Acquire() []byte {
-	if c.next == nil {
-		c.next = inputs.Get().(*input)
-	}
-	in := c.next
-	in.b = grow(in.b, inputSize/4)
-	return in.b[len(in.b):cap(in.b)]
-}
-
-// Release implements rawconn.Buffers: the read found nothing.
-func (c *clientConn) Release() {
-	if len(c.next.b) == 0 {
-		c.next.put(c.f.route.memory)
-		c.next = nil
-	}
-}
-
-// read reads more into next.
-func (c *clientConn) read() error {
-	var n int
-	var err error
-	if c.raw != nil {
-		n, err = c.raw.ReadInto(c)
-	} else {
-		n, err = c.nc.Read(c.Acquire())
-		if n == 0 {
-			c.Release()
-		}
-	}
-	if n > 0 {
-		c.next.b = c.next.b[:len(c.next.b)+n]
-		c.f.route.stats.clientIn.Add(int64(n))
-		in := c.next
-		if !c.f.route.memory.hold(&in.held, int64(cap(in.b)+cap(in.body.body))) {
-			return errMemory
-		}
-		return nil
-	}
-	if err == nil {
-		err = io.ErrNoProgress
-	}
-	return err
-}
-
-var errMemory = &http1.Error{Status: 503, Msg: "too much in memory"}
-
 func (c *clientConn) setState(s int32) {
 	c.state.Store(s)
 	c.since.Store(int64(c.f.route.now()))
-}
-
-// serveLoop serves the connection until it ends.
-func (c *clientConn) serveLoop() {
-	defer c.f.forget(c)
-	if !c.meet() || !c.shake() {
-		return
-	}
-	c.setState(stateIdle)
-	for {
-		n, isBulk, err := c.readRequest()
-		if err != nil {
-			c.end(err)
-			return
-		}
-		if !c.awaitIdle() {
-			c.end(nil)
-			return
-		}
-		if !isBulk {
-			c.start(n)
-		} else if !c.serveBulk(n) {
-			return
-		}
-	}
-}
-
-// readRequest reads one whole request into next and returns its length, or the
-// head of a bulk one.
-func (c *clientConn) readRequest() (n int, isBulk bool, err error) {
-	lim := c.f.lim
-	head := 0
-	for {
-		if in := c.next; in != nil && len(in.b) > 0 {
-			var err error
-			if head, err = http1.ParseRequestHead(in.b, &in.head, lim); err != nil {
-				return 0, false, err
-			}
-			if head > 0 {
-				break
-			}
-		}
-		if err := c.read(); err != nil {
-			return 0, false, err
-		}
-		c.begun.Store(true)
-		if c.state.Load() == stateIdle {
-			c.setState(stateReading)
-		}
-	}
-	in := c.next
-	h := &in.head
-	h.Upgrade = withoutH2C(h.Upgrade)
-	if h.ContentLength > maxUpgradeBody || h.ExpectContinue && (h.Chunked || h.ContentLength > 0) {
-		h.Upgrade = nil // declined
-	}
-	switch {
-	case c.f.cfg.isOver(h.ContentLength):
-		return 0, false, errBodyLimit
-	case h.Chunked:
-		n, isBulk, err := c.wholeChunked(head)
-		if isBulk || len(in.body.body) > maxUpgradeBody {
-			h.Upgrade = nil
-		}
-		return n, isBulk || len(h.Upgrade) > 0, err
-	case h.ContentLength <= 0 || len(h.Upgrade) == 0 && c.isBulk(h, len(in.b)-head):
-		return head, c.isBulk(h, len(in.b)-head), nil
-	}
-	if err := in.body.reset(false, h.ContentLength, c.f.cfg.BatchLimit, lim); err != nil {
-		return 0, false, err
-	}
-	n, err = c.readBody(head)
-	return n, len(h.Upgrade) > 0, err
-}
-
-// maxUpgradeBody bounds the body of a request that asks for an Upgrade, which it sends first (RFC 9110 7.8): it has
-// to be in one record beside a head. With a larger one, or one that is not whole at once, the Upgrade is declined.
-const maxUpgradeBody = 32 << 10
-
-// wholeChunked tells whether a chunked body is small and here already, so that it
-// may travel in a batch.
-func (c *clientConn) wholeChunked(head int) (n int, isBulk bool, err error) {
-	in := c.next
-	if err := in.body.reset(true, -1, maxWhole, c.f.lim); err != nil {
-		return 0, false, err
-	}
-	n, isDone, err := in.body.take(in.b[head:], 0)
-	switch {
-	case err != nil:
-		return 0, false, err
-	case !isDone || len(in.body.body) > c.f.cfg.BatchLimit || c.f.cfg.isOver(int64(len(in.body.body))):
-		return head, true, nil
-	}
-	return head + n, false, nil
-}
-
-// readBody reads on until the body is whole. The body may move the buffer, so the
-// head is parsed again when it did.
-func (c *clientConn) readBody(head int) (int, error) {
-	in := c.next
-	start := &in.b[0]
-	for off := 0; ; {
-		n, isDone, err := in.body.take(in.b[head:], off)
-		if err != nil {
-			return 0, err
-		}
-		if in.body.isChunked {
-			off = n
-		}
-		if isDone {
-			if &in.b[0] != start {
-				in.head.Reset()
-				if _, err := http1.ParseRequestHead(in.b, &in.head, c.f.lim); err != nil {
-					return 0, err
-				}
-			}
-			return head + n, nil
-		}
-		if err := c.read(); err != nil {
-			if err == io.EOF {
-				err = io.ErrUnexpectedEOF
-			}
-			return 0, err
-		}
-	}
 }
 
 // awaitIdle waits until the exchange before is over, its response handed to the
@@ -475,6 +313,9 @@ func (c *clientConn) sweep(now time.Duration, isLook bool) {
 		if c.f.cfg.ReadTimeout > 0 && age >= c.f.cfg.ReadTimeout {
 			c.timed.Store(true)
 			c.nc.SetReadDeadline(time.Unix(1, 0)) // serveLoop answers 408
+			if c.watched != nil && c.watched.Unwatch() {
+				go c.serveLoop()
+			}
 		}
 	case stateRunning:
 		if isLook && age >= goneAge {

@@ -155,10 +155,13 @@ const maxInterim = 128 << 10
 func (c *clientConn) write(p []byte, isLast bool) {
 	c.mu.Lock()
 	if c.isResting { // behind what is waiting
-		c.rest = append(c.rest, p...)
-		isOK := c.f.route.memory.hold(&c.restHeld, int64(len(c.rest)+c.restOut))
-		isOK = isOK && (isLast || len(c.rest) <= maxInterim)
 		c.isLast = c.isLast || isLast
+		isOK := !c.isClosed && (isLast || len(c.rest)+len(p) <= maxInterim)
+		if isOK {
+			c.rest = append(c.rest, p...)
+			isOK = c.f.route.memory.hold(&c.restHeld, int64(len(c.rest)+c.restOut))
+		}
+		c.isClosed = c.isClosed || !isOK
 		c.mu.Unlock()
 		if !isOK {
 			c.nc.Close() // restLoop lets go of what it holds

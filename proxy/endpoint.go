@@ -105,11 +105,11 @@ func dialRaw(ctx context.Context, cfg *Config, end endpoint) (net.Conn, error) {
 
 // dialUpstream dials an upstream, with TLS where its URL says so. socket is what
 // the connection runs over, where it can do raw I/O.
-func dialUpstream(ctx context.Context, cfg *Config, end endpoint) (nc net.Conn, socket *rawconn.Conn, err error) {
+func dialUpstream(ctx context.Context, cfg *Config, end endpoint) (nc net.Conn, socket rawconn.Socket, err error) {
 	if nc, err = dialRaw(ctx, cfg, end); err != nil {
 		return nil, nil, err
 	}
-	socket, _ = nc.(*rawconn.Conn)
+	socket, _ = nc.(rawconn.Socket)
 	if !end.isTLS {
 		return nc, socket, nil
 	}

@@ -81,6 +81,12 @@ type station struct {
 	cancel func(ex *exchange) bool
 }
 
+// hasRoom reports whether a response would not have to wait for room.
+func (ex *exchange) hasRoom() bool {
+	hx, ok := ex.sink.(*hopExchange)
+	return !ok || !hx.bs.isFull.Load()
+}
+
 // reset prepares ex for another use by its accepting half.
 func (ex *exchange) reset() {
 	ex.at.Store(nil)

@@ -32,7 +32,7 @@ type Front struct {
 	isDraining atomic.Bool
 	donec      chan struct{} // closed by Close
 	once       sync.Once
-	wg         sync.WaitGroup // serveLoops, restLoops, the sweep
+	wg         sync.WaitGroup // connections, restLoops, the sweep
 
 	mu        sync.Mutex // guards all below
 	listeners map[net.Listener]struct{}
@@ -104,7 +104,7 @@ func (f *Front) Serve(ln net.Listener) error {
 		delay = 0
 		c := newClientConn(f, nc)
 		if !f.add(c) {
-			nc.Close()
+			c.socket.Close()
 		}
 	}
 }
@@ -136,7 +136,8 @@ func (f *Front) add(c *clientConn) bool {
 	}
 	f.conns[c] = struct{}{}
 	f.route.stats.conns.Add(1)
-	f.wg.Go(c.serveLoop)
+	f.wg.Add(1) // until forget: whoever serves it then
+	go c.serveLoop()
 	return true
 }
 
@@ -158,6 +159,7 @@ func (f *Front) forget(c *clientConn) {
 	f.uncountLocked(c)
 	f.idleLocked()
 	f.mu.Unlock()
+	f.wg.Done()
 }
 
 // countLocked counts a connection by its address, where it has one; false when that has too many.
@@ -295,6 +297,7 @@ func (f *Front) Close() error {
 	f.mu.Unlock()
 	f.route.close()
 	f.wg.Wait()
+	f.route.endLoop()
 	return nil
 }
 

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/h2tp/h2tp/proxy/internal/balance"
+	"github.com/h2tp/h2tp/proxy/internal/rawconn"
 	"github.com/h2tp/h2tp/proxy/internal/wire"
 )
 
@@ -355,6 +357,28 @@ func (r *route) shutdown(ctx context.Context) {
 		}
 	}
 	r.close()
+}
+
+// adopt has a loop watch a socket in the place of a goroutine; nc is not to be used any more then. One loop is there for all
+// sockets of a front or back, clients' and upstreams'.
+func (r *route) adopt(nc net.Conn) (*rawconn.Watched, bool) {
+	if _, ok := nc.(*rawconn.Conn); !ok {
+		return nil, false // no socket, or a system without loops
+	}
+	home := r.home
+	home.loopOnce.Do(func() { home.loop, _ = rawconn.NewLoop() })
+	if home.loop == nil {
+		return nil, false
+	}
+	return home.loop.Adopt(nc)
+}
+
+// endLoop is called by the one who has closed all sockets.
+func (r *route) endLoop() {
+	r.loopOnce.Do(func() {}) // none is made any more
+	if r.loop != nil {
+		r.loop.Close()
+	}
 }
 
 func (r *route) close() {

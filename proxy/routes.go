@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/h2tp/h2tp/proxy/internal/rawconn"
 	"github.com/h2tp/h2tp/proxy/internal/wire"
 )
 
@@ -46,9 +47,12 @@ type routing struct {
 	// Of the own one.
 	isDefault bool // immutable: what no other matches goes to its destinations
 	table     atomic.Pointer[routingTable]
-	primed    sync.Map        // lookupAnswers by lookupKey, while routes are made
-	life      context.Context // ends when it closes
-	endLife   context.CancelFunc
+	primed    sync.Map // lookupAnswers by lookupKey, while routes are made
+	loopOnce  sync.Once
+	loop      *rawconn.Loop // of the own one, for all; nil where there is none
+
+	life    context.Context // ends when it closes
+	endLife context.CancelFunc
 
 	subsMu sync.Mutex          // guards all below; held while others are made
 	subs   map[*route]struct{} // those that are not closed: the table's, and retired ones

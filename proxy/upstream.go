@@ -186,7 +186,8 @@ func (u *upstream) startAndUnlock(ex *exchange) {
 			u.pipes = append(u.pipes, c)
 			u.piped++
 		}
-		u.wg.Go(c.readLoop)
+		u.wg.Add(1) // until it is over: whoever reads it then
+		go c.readLoop()
 	}
 	u.tellLocked()
 	u.mu.Unlock()

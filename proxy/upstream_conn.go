@@ -34,20 +34,26 @@ func (r *reply) put(m *budget) {
 	replies.Put(r)
 }
 
-// upstreamConn is one connection to an upstream. Its readLoop dials it, and then
-// waits in a read: for a response, or while idle for the upstream to close.
+// upstreamConn is one connection to an upstream. Its readLoop dials it; then a loop that watches many sockets takes
+// responses that are whole, with no goroutine of theirs, and hands all else to readLoop again: bodies that are
+// streamed, or whose length is not known, what is wrong, and the end. Where there is no loop readLoop does it all, waiting in a read.
 type upstreamConn struct {
 	// Immutable.
 	u    *upstream
 	here station
 
 	// Set by readLoop before the connection is first released.
-	nc     net.Conn
-	raw    *rawconn.Conn // nc, where it can do raw I/O
-	socket *rawconn.Conn // what nc runs over, where that can
+	nc      net.Conn
+	raw     rawconn.Socket   // nc, where it can do raw I/O; else nil
+	socket  rawconn.Socket   // what nc runs over, where that can; else nil
+	watched *rawconn.Watched // raw, where a loop watches it; else nil
+	ready   func()           // onReady
 
-	// Owned by readLoop.
-	in *reply
+	// Owned by the one who reads: readLoop, or the loop while it watches.
+	in      *reply
+	readErr error // what reading came to in the loop
+	isLoop  bool  // it must not wait
+	isUp    bool  // readLoop has dialled
 
 	idleSince atomic.Int64
 
@@ -86,7 +92,16 @@ func (c *upstreamConn) Release() {
 	}
 }
 
+// What reading comes to on the loop.
+var (
+	errLater = errors.New("more has to come")
+	errWait  = errors.New("somebody has to wait")
+)
+
 func (c *upstreamConn) read() error {
+	if c.isLoop {
+		return errLater
+	}
 	var n int
 	var err error
 	if c.raw != nil {
@@ -95,17 +110,22 @@ func (c *upstreamConn) read() error {
 		c.Release()
 	}
 	if n > 0 {
-		in := c.in
-		in.b = in.b[:len(in.b)+n]
-		if !c.u.route.memory.hold(&in.held, int64(cap(in.b)+cap(in.body.body))) {
-			return errMemory
-		}
-		return nil
+		return c.came(n)
 	}
 	if err == nil {
 		err = io.ErrNoProgress
 	}
 	return err
+}
+
+// came takes in that n bytes more are in c.in.
+func (c *upstreamConn) came(n int) error {
+	in := c.in
+	in.b = in.b[:len(in.b)+n]
+	if !c.u.route.memory.hold(&in.held, int64(cap(in.b)+cap(in.body.body))) {
+		return errMemory
+	}
+	return nil
 }
 
 // isQuiet looks whether the upstream has closed an idle connection, or said
@@ -238,14 +258,24 @@ func (c *upstreamConn) close() {
 var errShort = errors.New("connection closed before the response was whole")
 
 // readLoop dials, sends the first request, and reads responses until the
-// connection ends.
+// connection ends, or until the loop watches it.
 func (c *upstreamConn) readLoop() {
-	defer c.u.forget(c)
-	if !c.dial() {
-		return
+	if !c.isUp {
+		if !c.dial() {
+			c.over()
+			return
+		}
+		c.isUp = true
 	}
 	for {
-		err := c.readResponse()
+		if c.watched != nil && c.in == nil && c.readErr == nil {
+			c.watched.Watch(c.ready)
+			return // it is another's by now
+		}
+		err := c.readErr
+		if err == nil {
+			err = c.readResponse()
+		}
 		if err == nil {
 			continue
 		}
@@ -273,8 +303,47 @@ func (c *upstreamConn) readLoop() {
 		if c.pipe != nil {
 			c.failPiped(err)
 		}
+		c.over()
 		return
 	}
+}
+
+// over ends what began with the making of the connection.
+func (c *upstreamConn) over() {
+	c.u.forget(c)
+	c.u.wg.Done()
+}
+
+// onReady takes what there is to read, on the loop's goroutine.
+func (c *upstreamConn) onReady() {
+	c.isLoop = true
+	for isMore := true; isMore; {
+		var n int
+		var err error
+		if n, isMore, err = c.watched.TryReadInto(c); n > 0 {
+			err = c.came(n)
+		}
+		if err == nil && n == 0 {
+			break
+		}
+		for err == nil && c.in != nil { // of pipelined ones several may have come
+			err = c.readResponse()
+		}
+		if err == errLater {
+			c.in.head.Reset() // the buffer may move under it
+			err = nil
+		}
+		if err != nil {
+			if c.readErr = err; err == errWait { // there is nothing wrong with it
+				c.readErr = nil
+			}
+			c.isLoop = false
+			c.watched.Leave()
+			go c.readLoop() // as the one before, it is awaited with the connection
+			return
+		}
+	}
+	c.isLoop = false
 }
 
 // dial connects and begins the exchange the connection was made for.
@@ -282,8 +351,12 @@ func (c *upstreamConn) dial() bool {
 	nc, socket, err := dialUpstream(c.u.ctx, c.u.cfg, c.u.end)
 	c.mu.Lock()
 	if err == nil {
+		if w, ok := c.u.route.adopt(nc); ok {
+			nc, socket = w, w
+			c.watched, c.ready = w, c.onReady
+		}
 		c.nc, c.socket = nc, socket
-		c.raw, _ = nc.(*rawconn.Conn)
+		c.raw, _ = nc.(rawconn.Socket)
 	}
 	isClosed := c.isClosed
 	ex := c.ex
@@ -337,6 +410,9 @@ func (c *upstreamConn) readResponse() error {
 		}
 		if h.Status >= 200 {
 			return c.finish(n)
+		}
+		if c.isLoop {
+			return errWait
 		}
 		if err := c.interim(); err != nil {
 			return err
@@ -409,6 +485,7 @@ func (c *upstreamConn) finish(head int) error {
 	}
 	c.hasHead = true
 	isAsked := c.ex != nil || c.pipe != nil && c.pipe.isOrphan
+	mustWait := c.isLoop && c.ex != nil && !c.ex.hasRoom()
 	mode := h.BodyMode(method)
 	if c.pipe != nil && (h.Close || mode == http1.BodyUntilClose) {
 		c.pipe.isOver = true // what is written now would reset the connection under the response
@@ -416,6 +493,9 @@ func (c *upstreamConn) finish(head int) error {
 	c.mu.Unlock()
 	if !isAsked {
 		return errUnasked
+	}
+	if mustWait {
+		return errWait
 	}
 	resp.Status, resp.Fields = h.Status, h.Fields
 	if resp.Reason = h.Reason; string(h.Reason) == http1.StatusText(h.Status) {
@@ -425,6 +505,9 @@ func (c *upstreamConn) finish(head int) error {
 		n, isWhole, err := c.readBody(head, mode, h.ContentLength)
 		if err != nil {
 			return err
+		}
+		if !isWhole && c.isLoop {
+			return errWait
 		}
 		if !isWhole {
 			return c.streamBody(&resp, head, n, mode)
@@ -457,6 +540,7 @@ func (c *upstreamConn) finish(head int) error {
 	now := c.u.route.now()
 	if ex != nil {
 		c.u.inflight.Add(-1)
+		ex.mayWait = !c.isLoop
 		ex.finishAt(&resp, now)
 	}
 	if c.pipe != nil && isReusable {
@@ -513,6 +597,9 @@ func (c *upstreamConn) readBody(head int, mode http1.BodyMode, length int64) (n 
 		}
 		if isWhole || len(in.b)-head > limit {
 			break
+		}
+		if !isKnown && c.isLoop {
+			return 0, false, errWait
 		}
 		if !isKnown {
 			if until.IsZero() {

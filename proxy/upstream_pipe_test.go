@@ -79,7 +79,7 @@ func (r *pipeRig) prove() {
 	awaitTrue(r.t, func() bool {
 		u.mu.Lock()
 		defer u.mu.Unlock()
-		return len(u.pipes) > 0 && u.pipes[0].pipe.isProven
+		return len(u.pipes) > 0 && u.pipes[0].pipe.isProven && u.piped == 0
 	}, "proof")
 }
 

@@ -187,20 +187,20 @@ func (c *Conn) Peek() State {
 	return c.state
 }
 
-func (c *Conn) peekNow(fd uintptr) {
+func (c *Conn) peekNow(fd uintptr) { c.state = peekState(fd, c.probe[:]) }
+
+func peekState(fd uintptr, probe []byte) State {
 	for {
-		n, errno := peek(fd, c.probe[:])
+		n, errno := peek(fd, probe)
 		switch {
 		case errno == syscall.EINTR:
 			continue
 		case errno == syscall.EAGAIN:
-			c.state = Quiet
+			return Quiet
 		case errno == 0 && n > 0:
-			c.state = Pending
-		default:
-			c.state = Gone
+			return Pending
 		}
-		return
+		return Gone
 	}
 }
 
@@ -250,3 +250,5 @@ func (c *Conn) opError(op string, err error, errno syscall.Errno) error {
 	}
 	return err
 }
+
+var _ Socket = (*Conn)(nil)

@@ -97,7 +97,7 @@ func newWeb(f *Front) *web {
 	var protocols http.Protocols
 	protocols.SetHTTP2(true)
 	w.srv = http.Server{
-		Handler: f, Protocols: &protocols, MaxHeaderBytes: f.cfg.MaxHead, IdleTimeout: f.idle,
+		Handler: f, DisableGeneralOptionsHandler: true, Protocols: &protocols, MaxHeaderBytes: f.cfg.MaxHead, IdleTimeout: f.idle,
 		ReadHeaderTimeout: max(0, f.cfg.ReadTimeout),
 		ErrorLog:          slog.NewLogLogger(f.log.Handler(), slog.LevelDebug),
 		HTTP2: &http.HTTP2Config{

@@ -2,9 +2,6 @@ package proxy
 
 import (
 	"context"
-	"errors"
-	"io"
-	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -21,11 +18,12 @@ import (
 // kept for ServeHTTP's goroutine; a streamed body is written by the one who brings it, while that one waits.
 type webCall struct {
 	exchange
-	f    *Front
-	w    http.ResponseWriter
-	rc   *http.ResponseController
-	addr []byte // the client's IP address
-	edit hygiene
+	f      *Front
+	w      http.ResponseWriter
+	rc     *http.ResponseController
+	addr   []byte            // the client's IP address
+	parsed http1.RequestHead // what req is made of
+	edit   hygiene
 
 	webSrc *webSource // of a bulk exchange
 
@@ -95,82 +93,6 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (c *webCall) carryLoop(donec chan<- struct{}) {
 	c.f.route.carry(&c.exchange)
 	close(donec)
-}
-
-// fill makes the exchange's request; a status other than 0 refuses it.
-func (c *webCall) fill(r *http.Request) int {
-	req := &c.req
-	req.Method, req.Target, req.Authority = []byte(r.Method), []byte(r.RequestURI), []byte(r.Host)
-	switch {
-	case r.Method == http.MethodConnect:
-		return 405
-	case !wire.IsToken(req.Method) || !wire.IsTarget(req.Target) || !wire.IsValue(req.Authority):
-		return 400
-	case c.f.cfg.isOver(r.ContentLength):
-		return 413
-	}
-	names := make([]string, 0, len(r.Header))
-	for name := range r.Header {
-		names = append(names, name)
-	}
-	slices.Sort(names) // net/http has lost the order
-	for _, name := range names {
-		if http1.IsHopByHop([]byte(name)) || isContentLength([]byte(name)) {
-			continue
-		}
-		for _, value := range r.Header[name] {
-			req.Fields = append(req.Fields, wire.Field{Name: []byte(name), Value: []byte(value)})
-		}
-	}
-	from := c.f.cfg.originOf(addrOf(textAddr(r.RemoteAddr)), r.TLS != nil)
-	c.addr = from.addr
-	req.Fields = c.edit.forwarded(req.Fields, &from, req.Authority, &c.f.cfg.Entry)
-	var isNew bool
-	if req.Fields, isNew = c.edit.via(req.Fields, strconv.Itoa(r.ProtoMajor)+"."+strconv.Itoa(r.ProtoMinor)+" ", c.f.route.via); !isNew {
-		return 508
-	}
-	return c.fillBody(r)
-}
-
-// textAddr is an address as net/http tells it.
-type textAddr string
-
-func (a textAddr) Network() string { return "" }
-func (a textAddr) String() string  { return string(a) }
-
-// fillBody takes a small body whole, and leaves any other to be streamed.
-func (c *webCall) fillBody(r *http.Request) int {
-	req := &c.req
-	req.RawBody = isCompressed(req.Fields)
-	switch {
-	case r.Body == nil || r.Body == http.NoBody:
-		if r.ContentLength == 0 && r.Header["Content-Length"] != nil {
-			req.BodyKind = wire.BodyWhole // it is said to be empty: some want to know
-		}
-		return 0
-	case r.ContentLength < 0 || r.ContentLength > int64(c.f.cfg.BatchLimit) || len(r.Trailer) > 0:
-		req.BodyKind = wire.BodyFollows
-		if r.ContentLength >= 0 {
-			req.Fields = append(req.Fields, wire.Field{Name: []byte("Content-Length"), Value: strconv.AppendInt(nil, r.ContentLength, 10)})
-		}
-		return 0
-	}
-	if !c.hold(r.ContentLength) {
-		return 503
-	}
-	if c.f.cfg.ReadTimeout > 0 {
-		c.rc.SetReadDeadline(time.Now().Add(c.f.cfg.ReadTimeout))
-		defer c.rc.SetReadDeadline(time.Time{})
-	}
-	body := make([]byte, r.ContentLength)
-	if _, err := io.ReadFull(r.Body, body); err != nil {
-		if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
-			return 408
-		}
-		return 400
-	}
-	req.BodyKind, req.Body = wire.BodyWhole, body
-	return 0
 }
 
 // serve writes what is brought until the exchange is over.

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/h2tp/h2tp/proxy/internal/http1"
 	"github.com/h2tp/h2tp/proxy/internal/wire"
 )
 
@@ -20,7 +21,8 @@ type webSource struct {
 	quitc  chan struct{} // closed by close
 	wg     sync.WaitGroup
 
-	isEnded bool // owned by the one who calls next
+	isEnded bool         // owned by the one who calls next, as is end
+	end     []wire.Field // the trailers, once isEnded
 
 	mu    sync.Mutex // guards all below
 	gone  func()
@@ -124,6 +126,10 @@ func (s *webSource) next() ([]byte, error) {
 			return piece.p, nil
 		case piece.err == io.EOF:
 			s.isEnded = true
+			if status := s.takeTrailers(); status != 0 {
+				s.c.cut(status)
+				return nil, errCut
+			}
 			return nil, io.EOF
 		case piece.err == errBodyLimit:
 			s.c.cut(413)
@@ -134,15 +140,24 @@ func (s *webSource) next() ([]byte, error) {
 	}
 }
 
-// trailers implements source.
-func (s *webSource) trailers() (fields []wire.Field) {
-	for name, values := range s.r.Trailer {
-		for _, v := range values {
-			fields = append(fields, wire.Field{Name: []byte(name), Value: []byte(v)})
-		}
+// takeTrailers holds the trailers to what HTTP/1.1's are, as fill does the head; a status other than 0 refuses them.
+func (s *webSource) takeTrailers() int {
+	p, ok := appendWebFields([]byte("0\r\n"), s.r.Trailer, "")
+	if !ok {
+		return 400
 	}
-	return fields
+	var body http1.Chunked
+	body.Reset(s.c.f.lim)
+	_, _, _, err := body.Next(http1.AppendEnd(p, 0))
+	if he, ok := errors.AsType[*http1.Error](err); ok {
+		return he.Status
+	}
+	s.end = body.Trailers
+	return 0
 }
+
+// trailers implements source.
+func (s *webSource) trailers() []wire.Field { return s.end }
 
 // stop implements source.
 func (s *webSource) stop() {

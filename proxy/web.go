@@ -37,7 +37,8 @@ type webCall struct {
 	brought []*wire.Response // interim ones, and then the final one, not yet written
 	failed  *failure
 	refused int   // status for what is wrong with the body; 0 is nothing
-	size    int64 // of the bodies that are held
+	size    int64 // of the messages that are held
+	waiting int64 // of those of them that are interim responses
 	held    int64 // of the route's memory, for them
 	isOver  bool
 	hasHead bool   // of a streamed response, which was written
@@ -130,6 +131,12 @@ func (c *webCall) flush() error {
 		if err := c.write(resp); err != nil {
 			return err
 		}
+		if resp.Status < 200 {
+			c.mu.Lock()
+			c.waiting -= sizeOf(resp)
+			c.holdLocked(-sizeOf(resp))
+			c.mu.Unlock()
+		}
 	}
 	return nil
 }
@@ -141,7 +148,19 @@ func (c *webCall) letGo() {
 	c.mu.Unlock()
 }
 
-// hold notes n more bytes of bodies in memory; false when that is too much.
+// sizeOf is what a response takes of the memory.
+func sizeOf(resp *wire.Response) int64 {
+	const each = 64 // a field takes it besides its bytes, and so does a response
+	n := each + len(resp.Body)
+	for _, fields := range [...][]wire.Field{resp.Fields, resp.Trailers} {
+		for i := range fields {
+			n += each + len(fields[i].Name) + len(fields[i].Value)
+		}
+	}
+	return int64(n)
+}
+
+// hold notes n more bytes of messages in memory; false when that is too much.
 func (c *webCall) hold(n int64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -231,11 +250,12 @@ func (c *webCall) head(resp *wire.Response, hasLength bool) {
 		h["Content-Length"] = []string{strconv.Itoa(len(resp.Body))}
 	}
 	c.w.WriteHeader(resp.Status)
+	clear(h) // net/http would tell what Trailer names once more, as trailers
 }
 
 func (c *webCall) trail(trailers []wire.Field) {
-	for _, f := range trailers {
-		c.w.Header().Add(http.TrailerPrefix+string(f.Name), string(f.Value))
+	for _, f := range trailers { // names that differ in their case are one to net/http, which keeps the values of one of them
+		c.w.Header().Add(http.TrailerPrefix+http.CanonicalHeaderKey(string(f.Name)), string(f.Value))
 	}
 }
 
@@ -261,9 +281,13 @@ func (c *webCall) refuse(status int) {
 	http.Error(c.w, http1.StatusText(status), status)
 }
 
-// leave is called when the client has left, or the stream is over.
+// leave is called when the client has left, or the stream is over; or when the client is given up.
 func (c *webCall) leave() {
 	c.mu.Lock()
+	if c.hasLeft {
+		c.mu.Unlock()
+		return
+	}
 	gone := c.gone
 	c.gone, c.hasLeft = nil, true
 	if gone != nil { // under mu: what it ends may serve another once the exchange is over
@@ -296,11 +320,20 @@ func (c *webCall) respond(_ *exchange, resp *wire.Response) {
 	}
 	own := ownResponse(resp)
 	own.Body, own.Trailers = slices.Clone(resp.Body), ownFields(resp.Trailers)
-	if resp.Status >= 200 {
+	isFinal, size := resp.Status >= 200, sizeOf(own)
+	if isFinal {
 		c.isAnswered.Store(true)
 	}
 	c.mu.Lock()
-	if c.isOver = resp.Status >= 200; !c.holdLocked(int64(len(own.Body))) {
+	if !isFinal {
+		if c.waiting > 0 && c.waiting+size > maxInterim {
+			c.mu.Unlock()
+			c.leave() // it does not read, and the upstream does not stop
+			return
+		}
+		c.waiting += size
+	}
+	if c.isOver = isFinal; !c.holdLocked(size) {
 		c.failed = &failure{code: wire.CodeOverload, err: errMemory}
 	} else {
 		c.brought = append(c.brought, own)

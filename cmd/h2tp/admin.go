@@ -99,7 +99,7 @@ func (s *server) startAdmin(ctx context.Context, o *options) error {
 	}
 	a.srv = admin.New(admin.Config{
 		State: func() admin.State { return s.state(o) }, Drain: s.drain, Reload: s.reload, Page: page.Handler(),
-		AnyHost: o.adminPublic || o.admin.scheme == "unix", Logger: s.log,
+		AnyHost: o.adminPublic, IsSocket: o.admin.scheme == "unix", Logger: s.log,
 	})
 	if o.adminPublic {
 		s.log.Warn("INSECURE: --admin-public is set, whoever reaches the admin listener can drain this process and read its memory")

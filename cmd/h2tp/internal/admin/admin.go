@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"net/netip"
 	"strconv"
 	"sync"
 	"time"
@@ -37,6 +36,9 @@ type Config struct {
 	// AnyHost takes requests for any host. Else it must be an IP address or localhost, as a page that a browser shows
 	// on this machine cannot have it for another name.
 	AnyHost bool
+	// IsSocket is of a listener on a unix socket: who asks it for some host means none, unless it is a browser, which something
+	// such as ssh has brought there from a loopback address of its own.
+	IsSocket bool
 	// Logger takes the orders. It must be set.
 	Logger *slog.Logger
 }
@@ -113,7 +115,7 @@ func New(cfg Config) *Server {
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	s.srv = &http.Server{
-		Handler: s.guard(http.NewCrossOriginProtection().Handler(mux)), ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
+		Handler: s.guard(mux), ErrorLog: slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
 		ReadTimeout: 5 * time.Second, WriteTimeout: 2 * time.Minute, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 	}
 	return s
@@ -139,32 +141,6 @@ func (s *Server) Close() error {
 }
 
 func (s *Server) stop() { s.once.Do(func() { close(s.donec) }) }
-
-// guard refuses requests for a host that only a name server, which may be anybody's, can have led here.
-func (s *Server) guard(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !s.cfg.AnyHost && !isLocalHost(r.Host) {
-			http.Error(w, "the Host must be an IP address or localhost", http.StatusForbidden)
-			return
-		}
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		w.Header().Set("Referrer-Policy", "no-referrer")
-		next.ServeHTTP(w, r)
-	})
-}
-
-func isLocalHost(hostport string) bool {
-	host := hostport
-	if h, _, err := net.SplitHostPort(hostport); err == nil {
-		host = h
-	}
-	if n := len(host); n > 2 && host[0] == '[' && host[n-1] == ']' {
-		host = host[1 : n-1]
-	}
-	_, err := netip.ParseAddr(host)
-	return err == nil || host == "localhost" || host == ""
-}
 
 func (s *Server) state() State {
 	s.mu.Lock()

@@ -301,6 +301,9 @@ func (c Config) withDefaults() (Config, error) {
 	if err := c.Balance.complete(); err != nil {
 		return c, err
 	}
+	if err := c.Entry.complete(); err != nil {
+		return c, err
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -24,15 +25,29 @@ type Entry struct {
 	// TrustedProxies are the clients whose Forwarded, X-Forwarded-* and X-Real-Ip are passed on, and appended to; those of
 	// others are dropped. One who comes by a unix socket is trusted. If empty, all are.
 	TrustedProxies []netip.Prefix
+	// TrustNobody leaves TrustedProxies, which is empty then, to those of unix sockets alone.
+	TrustNobody bool
 	// ProxyProtocol has clients' connections begin with a header of the PROXY protocol, version 1 or 2, which tells whom
-	// they are for; those of TrustedProxies and of unix sockets, where that is not empty, else all. Allow, Deny and
-	// MaxConnsPerAddr then go by who is named. It must come within 10 s. A Back has no use for it.
+	// they are for; those of clients that are trusted. Allow, Deny and MaxConnsPerAddr then go by who is named. It must come within 10 s. A Back has no use for it.
 	ProxyProtocol bool
 	// Forwarded has the field of that name (RFC 7239) tell of the client too.
 	Forwarded bool
 	// HSTS is how long browsers that came by https are to come by nothing else: Strict-Transport-Security, where the
 	// upstream sent none. If zero or negative, it is not said.
 	HSTS time.Duration
+}
+
+func (e *Entry) complete() error {
+	if e.TrustNobody && len(e.TrustedProxies) > 0 {
+		return errors.New("proxy: TrustNobody is set beside TrustedProxies")
+	}
+	return nil
+}
+
+// trusts reports whether a client's word of others is taken. It has no valid address when it came by a unix socket: its file's
+// mode says who may.
+func (e *Entry) trusts(ip netip.Addr) bool {
+	return !ip.IsValid() || !e.TrustNobody && (len(e.TrustedProxies) == 0 || pool.Prefixes(e.TrustedProxies).Contains(ip))
 }
 
 // addrOf is the IP address of one end of a connection; not valid when it has none.

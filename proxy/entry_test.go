@@ -53,6 +53,13 @@ func TestAllowAndDenyGoByTheAddress(t *testing.T) {
 	}
 }
 
+func TestNobodyIsTrustedBesideNoOne(t *testing.T) {
+	_, err := NewFront(Config{Handler: okHandler, Entry: Entry{TrustNobody: true, TrustedProxies: nets("10.0.0.0/8")}})
+	if err == nil {
+		t.Error("TrustNobody is taken beside TrustedProxies")
+	}
+}
+
 // wantClosed sees the connection closed without a byte having been read or written.
 func wantClosed(t *testing.T, addr string) {
 	t.Helper()

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"net/netip"
 
-	"github.com/h2tp/h2tp/pool"
 	"github.com/h2tp/h2tp/proxy/internal/wire"
 )
 
@@ -27,12 +26,11 @@ type origin struct {
 	isTLS     bool
 }
 
-// originOf is that of a client with an address, which is not valid when it came by a unix socket: its file's mode says who may.
+// originOf is that of a client with an address, which is not valid when it came by a unix socket.
 func (e *Entry) originOf(ip netip.Addr, isTLS bool) origin {
-	o := origin{addr: []byte("unknown"), isTrusted: true, isTLS: isTLS}
+	o := origin{addr: []byte("unknown"), isTrusted: e.trusts(ip), isTLS: isTLS}
 	if ip.IsValid() {
 		o.addr = ip.AppendTo(nil)
-		o.isTrusted = len(e.TrustedProxies) == 0 || pool.Prefixes(e.TrustedProxies).Contains(ip)
 	}
 	return o
 }
@@ -104,7 +102,21 @@ func dropForwarding(fields []wire.Field) []wire.Field {
 }
 
 func isForwarding(name []byte) bool {
-	const prefix = "X-Forwarded-"
-	return len(name) > len(prefix) && bytes.EqualFold(name[:len(prefix)], []byte(prefix)) ||
-		isName(name, "forwarded") || isName(name, "x-real-ip")
+	const prefix = "x-forwarded-"
+	return len(name) > len(prefix) && isTwin(name[:len(prefix)], prefix) || isTwin(name, "forwarded") || isTwin(name, "x-real-ip")
+}
+
+// isTwin reports whether a program that makes variables of names, as CGI has it (RFC 3875 4.1.18), takes name for one in lower
+// case: all that is no letter and no digit is a low line to it.
+func isTwin(name []byte, lower string) bool {
+	if len(name) != len(lower) {
+		return false
+	}
+	for i, b := range name {
+		isAlnum := b >= '0' && b <= '9' || b|0x20 >= 'a' && b|0x20 <= 'z'
+		if isAlnum && b|0x20 != lower[i] || !isAlnum && lower[i] != '-' {
+			return false
+		}
+	}
+	return true
 }

@@ -30,6 +30,7 @@ func linesOf(fields []wire.Field) string {
 func TestUpstreamsAreToldOfTheClient(t *testing.T) {
 	spoofed := []string{"A: 1", "X-Forwarded-For: 192.0.2.9", "x-forwarded-host: evil", "X-FORWARDED-PROTO: https", "Forwarded: for=192.0.2.9", "X-Real-IP: 192.0.2.9", "X-Forwarded-Port: 1", "B: 2"}
 	only := Entry{TrustedProxies: nets("10.0.0.0/8")}
+	nobody := Entry{TrustNobody: true}
 	both := Entry{TrustedProxies: nets("10.0.0.0/8"), Forwarded: true}
 	long := strings.Repeat("h", maxForwardedHost+1)
 	for _, tt := range []struct {
@@ -49,6 +50,12 @@ func TestUpstreamsAreToldOfTheClient(t *testing.T) {
 			[]string{"A: 1", "X-Forwarded-For: 192.0.2.9, 192.0.2.1", "x-forwarded-host: evil", "X-FORWARDED-PROTO: https", "Forwarded: for=192.0.2.9", "X-Real-IP: 192.0.2.9", "X-Forwarded-Port: 1", "B: 2"}},
 		{"not trusted", only, "192.0.2.1", false, "a.example", spoofed,
 			[]string{"A: 1", "B: 2", "X-Forwarded-For: 192.0.2.1", "X-Forwarded-Host: a.example", "X-Forwarded-Proto: http"}},
+		{"twins, not trusted", only, "192.0.2.1", false, "a.example", []string{"A: 1", "X_Forwarded_For: 192.0.2.9", "x_forwarded-PROTO: https", "X.Real.Ip: 192.0.2.9", "Forwarded: x", "X_Forward: 1", "0_Forwarded_For: 1", "B: 2"},
+			[]string{"A: 1", "X_Forward: 1", "0_Forwarded_For: 1", "B: 2", "X-Forwarded-For: 192.0.2.1", "X-Forwarded-Host: a.example", "X-Forwarded-Proto: http"}},
+		{"nobody is trusted", nobody, "192.0.2.1", false, "a.example", spoofed,
+			[]string{"A: 1", "B: 2", "X-Forwarded-For: 192.0.2.1", "X-Forwarded-Host: a.example", "X-Forwarded-Proto: http"}},
+		{"nobody is trusted, by a unix socket", nobody, "", false, "a.example", spoofed[:2],
+			[]string{"A: 1", "X-Forwarded-For: 192.0.2.9, unknown", "X-Forwarded-Host: a.example", "X-Forwarded-Proto: http"}},
 		{"trusted", only, "10.1.1.1", false, "a.example", spoofed[:4],
 			[]string{"A: 1", "X-Forwarded-For: 192.0.2.9, 10.1.1.1", "x-forwarded-host: evil", "X-FORWARDED-PROTO: https"}},
 		{"by a unix socket", only, "", false, "a.example", spoofed[:2],

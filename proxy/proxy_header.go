@@ -10,8 +10,6 @@ import (
 	"net/netip"
 	"strconv"
 	"time"
-
-	"github.com/h2tp/h2tp/pool"
 )
 
 // The PROXY protocol, versions 1 and 2, in. It is read by the byte, never further than its end, so that the socket stays what
@@ -124,12 +122,12 @@ func readProxyV2(r io.Reader) (from netip.AddrPort, err error) {
 
 // expectsHeader reports whether who connects from this address begins with a PROXY header.
 func (e *Entry) expectsHeader(ip netip.Addr) bool {
-	return e.ProxyProtocol && (len(e.TrustedProxies) == 0 || !ip.IsValid() || pool.Prefixes(e.TrustedProxies).Contains(ip))
+	return e.ProxyProtocol && e.trusts(ip)
 }
 
 // namesOthers reports whether it is the header that tells who comes, rather than the connection.
 func (e *Entry) namesOthers(ip netip.Addr) bool {
-	return e.expectsHeader(ip) && len(e.TrustedProxies) > 0
+	return e.expectsHeader(ip) && (e.TrustNobody || len(e.TrustedProxies) > 0)
 }
 
 // meet reads the header that the client's connection begins with, where there is one; false when it may not come.

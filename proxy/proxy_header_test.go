@@ -171,12 +171,15 @@ func TestProxyHeaderNamesTheClient(t *testing.T) {
 
 // Of one who is no trusted proxy no header is taken: it is no request.
 func TestProxyHeaderOfStrangersIsNotTaken(t *testing.T) {
-	_, addr := startFront(t, Config{Handler: okHandler, Entry: Entry{ProxyProtocol: true, TrustedProxies: nets("192.0.2.0/24")}})
-	c := dialClient(t, addr)
-	c.send("PROXY TCP4 192.0.2.1 10.0.0.1 1234 443\r\n\r\n")
-	c.read("GET").want(t, 400, "a header of a stranger")
-	c = dialClient(t, addr)
-	c.get("/").want(t, 200, "a request of a stranger")
+	for _, e := range []Entry{{TrustedProxies: nets("192.0.2.0/24")}, {TrustNobody: true}} {
+		e.ProxyProtocol = true
+		_, addr := startFront(t, Config{Handler: okHandler, Entry: e})
+		c := dialClient(t, addr)
+		c.send("PROXY TCP4 192.0.2.1 10.0.0.1 1234 443\r\n\r\n")
+		c.read("GET").want(t, 400, "a header of a stranger")
+		c = dialClient(t, addr)
+		c.get("/").want(t, 200, "a request of a stranger")
+	}
 }
 
 func TestProxyHeaderHasToComeInTime(t *testing.T) {

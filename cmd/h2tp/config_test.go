@@ -59,7 +59,7 @@ func TestHelpAndReadmeListEveryFlag(t *testing.T) {
 
 // A field without a flag could not be set by who runs the command.
 func TestEveryFieldOfTheProxyHasAFlag(t *testing.T) {
-	other := map[string]string{"TLS": "ca", "Memory": "codec-memory", "Windows": "window-memory", "Secrets": "secret-fields", "Tokens": "token-file"}
+	other := map[string]string{"TLS": "ca", "Memory": "codec-memory", "Windows": "window-memory", "Secrets": "secret-fields", "Tokens": "token-file", "TrustNobody": "trusted-proxies"}
 	capital := regexp.MustCompile("[A-Z][a-z]+|[A-Z]+")
 	for _, typ := range []reflect.Type{reflect.TypeFor[proxy.Limits](), reflect.TypeFor[proxy.Hop](), reflect.TypeFor[proxy.Balance](), reflect.TypeFor[proxy.Entry]()} {
 		for field := range typ.Fields() {
@@ -155,6 +155,37 @@ func TestSizes(t *testing.T) {
 	for n, want := range map[int64]string{0: "0", 1: "1", 1536: "1536", 1 << 16: "64KiB", 7 << 20: "7MiB", 1 << 40: "1024GiB"} {
 		if got := formatSize(n); got != want {
 			t.Errorf("formatSize(%d) = %s; want %s", n, got, want)
+		}
+	}
+}
+
+func TestNobodyIsTrustedOrSomeAre(t *testing.T) {
+	for _, tt := range []struct {
+		values []string
+		shown  string // empty when the last is refused
+	}{
+		{[]string{"none"}, "none"},
+		{[]string{"none", "none"}, "none"},
+		{[]string{"10.0.0.0/8", "::1"}, "10.0.0.0/8,::1/128"},
+		{[]string{"none", "10.0.0.0/8"}, ""},
+		{[]string{"10.0.0.0/8", "none"}, ""},
+		{[]string{"10.0.0.0/8,none"}, ""},
+	} {
+		o := new(options)
+		list := o.settings()
+		s := list[slices.IndexFunc(list, func(s *setting) bool { return s.name == "trusted-proxies" })]
+		var err error
+		for _, v := range tt.values {
+			err = s.set(v)
+		}
+		if err != nil {
+			if tt.shown != "" {
+				t.Errorf("%q: %v", tt.values, err)
+			}
+			continue
+		}
+		if got := s.get(); got != tt.shown || o.TrustNobody != (tt.shown == none) {
+			t.Errorf("%q: shown as %q, nobody %v; want %q", tt.values, got, o.TrustNobody, tt.shown)
 		}
 	}
 }

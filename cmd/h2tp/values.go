@@ -178,6 +178,32 @@ func prefixes(p *[]netip.Prefix) value {
 	}
 }
 
+const none = "none"
+
+// orNone also reads "none", by itself.
+func orNone(v value, isNone *bool) value {
+	return value{
+		schema: v.schema,
+		set: func(s string) error {
+			if s == none {
+				*isNone = true
+			} else if err := v.set(s); err != nil {
+				return err
+			}
+			if *isNone && v.get() != "" {
+				return errors.New("none is for none besides")
+			}
+			return nil
+		},
+		get: func() string {
+			if *isNone {
+				return none
+			}
+			return v.get()
+		},
+	}
+}
+
 // text reads anything that is not empty.
 func text(p *string) value {
 	return value{

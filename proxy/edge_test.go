@@ -206,7 +206,7 @@ func TestTimeLeftCrossesTheHop(t *testing.T) {
 	srv, err := pool.NewServer(pool.ServerConfig{Common: pool.Common{Cleartext: true}, Accept: func(s *pool.Stream) {
 		s.SetReceiver(&leftReceiver{wire.NewDecoder(wire.DictLimits{}, wire.Limits{}), leftc})
 		s.Respond(200, pool.Field{Name: "content-type", Value: contentType}, pool.Field{Name: "h2tp-version", Value: "1"},
-			pool.Field{Name: "h2tp-codec", Value: "none"}, pool.Field{Name: "h2tp-limits", Value: "entries=0"})
+			pool.Field{Name: "h2tp-codec", Value: "none"}, pool.Field{Name: "h2tp-limits", Value: "entries=0"}, pool.Field{Name: "h2tp-session", Value: strings.Repeat("0", 32)})
 	}})
 	if err != nil {
 		t.Fatal(err)

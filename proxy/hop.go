@@ -81,6 +81,18 @@ func parseTerms(h *pool.Header) (terms, error) {
 	return t, err
 }
 
+// termsError is a 200 that no back gives.
+type termsError struct {
+	error
+	met pool.Header
+}
+
+func (e *termsError) Error() string {
+	return fmt.Sprintf("peer's terms: %v; it answered %d, content-type %.80q, h2tp-version %.80q", e.error, e.met.Status, e.met.Value("content-type"), e.met.Value("h2tp-version"))
+}
+
+func (e *termsError) Unwrap() error { return e.error }
+
 func splitList(s string) []string {
 	list := strings.Split(s, ",")
 	for i := range list {

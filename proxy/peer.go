@@ -44,6 +44,7 @@ type peer struct {
 	isPassing  bool  // next runs
 	isDown     bool  // the last attempt to open a stream failed
 	err        error // why
+	isTold     bool  // that the other end opens none
 	isDraining bool
 	isClosed   bool
 }
@@ -158,16 +159,37 @@ func (p *peer) isEnding() bool {
 	return p.isClosed || p.isDraining
 }
 
-// noteDown logs a peer that cannot be used, once.
+// noteDown logs what a connected peer does in place of opening a stream, once; that it cannot be connected to was logged.
 func (p *peer) noteDown(err error) {
+	msg := whatOf(err)
 	p.mu.Lock()
-	isNew := !p.isDown && !p.isDraining
+	isNew := msg != "" && !p.isTold && !p.isDraining
+	p.isTold = p.isTold || isNew
 	p.isDown, p.err = true, err
 	p.mu.Unlock()
-	if _, isRefusal := errors.AsType[*pool.StatusError](err); isNew && isRefusal {
-		p.log.Warn("peer refuses", "peer", p.end.url, "err", err) // else the connection's loss was logged
+	if isNew {
+		p.log.Warn(msg, "peer", p.end.url, "err", err)
 	}
 }
+
+// whatOf is what a peer did by which a stream was not opened, or nothing when that was for want of its connection, or for now.
+func whatOf(err error) string {
+	if _, isRefusal := errors.AsType[*pool.StatusError](err); isRefusal {
+		return "peer refuses"
+	}
+	if _, isOther := errors.AsType[*termsError](err); isOther {
+		return "peer is no back"
+	}
+	if re, isReset := errors.AsType[*pool.ResetError](err); isReset && !errors.Is(err, pool.ErrNotStarted) && !re.Local {
+		return "peer resets"
+	}
+	if errors.Is(err, errUnanswered) {
+		return "peer does not answer"
+	}
+	return ""
+}
+
+var errUnanswered = errors.New("no answer to the opening of a batched stream")
 
 // pause waits out a back-off, jittered by +-25 %.
 func (p *peer) pause(d time.Duration) {
@@ -211,6 +233,9 @@ func (p *peer) open() (*peerStream, error) {
 	if se, ok := errors.AsType[*pool.StatusError](err); ok && se.Header.Value("h2tp-error") != "" {
 		err = fmt.Errorf("%w (%s)", err, se.Header.Value("h2tp-error"))
 	}
+	if err == context.DeadlineExceeded { // a wait for a connection says more
+		err = errUnanswered
+	}
 	return ps, err
 }
 
@@ -240,7 +265,7 @@ func (p *peer) use(ps *peerStream) {
 	}
 	p.mu.Lock()
 	wasDown := p.isDown
-	p.isDown, p.err = false, nil
+	p.isDown, p.isTold, p.err = false, false, nil
 	isClosing := p.isClosed || p.isDraining
 	p.mu.Unlock()
 	if wasDown {

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"sync/atomic"
 	"time"
@@ -41,8 +40,11 @@ type peerStream struct {
 // Opened implements pool.Opener: the two directions begin with the peer's terms.
 func (ps *peerStream) Opened(s *pool.Stream) error {
 	theirs, err := parseTerms(s.Header())
+	if err == nil && s.Header().Value("h2tp-session") == "" {
+		err = errors.New("no h2tp-session")
+	}
 	if err != nil {
-		return fmt.Errorf("peer's terms: %w", err)
+		return &termsError{err, *s.Header()}
 	}
 	hop, own := &ps.p.cfg.Hop, ps.own
 	ps.sender.mu.Lock()

@@ -125,7 +125,7 @@ func (l rawListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if ip := addrOf(nc.RemoteAddr()); l.gate.cfg.namesOthers(ip) || l.gate.admits(ip) {
+		if ip := addrOf(nc.RemoteAddr()); l.gate.cfg.namesOthers(ip) || l.gate.admits(ip, rulesOf(l.Listener)) {
 			return rawconn.Wrap(nc), nil
 		}
 		nc.Close()

@@ -62,6 +62,7 @@ type clientConn struct {
 
 	socket    net.Conn // what nc runs over
 	hasHeader bool     // of the PROXY protocol, to be read first
+	rules     *rules   // its listener's own, for whom that names
 
 	state atomic.Int32
 	since atomic.Int64 // when state began, on the route's clock

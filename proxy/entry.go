@@ -16,8 +16,8 @@ import (
 
 // Entry says who may come, and what is told of it to upstreams and to browsers.
 type Entry struct {
-	// Allow are the addresses whose connections are taken, of clients and of fronts; the others' are closed before a
-	// byte of them is read. If empty, all are taken. A prefix is of IPv4 or IPv6; an IPv4 address that comes
+	// Allow are the addresses whose connections are taken, of clients and of fronts, save where a [Listener] has rules of its
+	// own; the others' are closed before a byte of them is read. If empty, all are taken. A prefix is of IPv4 or IPv6; an IPv4 address that comes
 	// mapped into IPv6 is IPv4. Who comes by a unix socket has no address: its file's mode says who may.
 	Allow []netip.Prefix
 	// Deny are addresses whose connections are not taken, also of those that Allow has.
@@ -69,9 +69,13 @@ type entrance struct {
 	lines seldom
 }
 
-// admits reports whether who has this address may come; it counts who may not, and says so.
-func (g *entrance) admits(ip netip.Addr) bool {
-	if !ip.IsValid() || (len(g.cfg.Allow) == 0 || pool.Prefixes(g.cfg.Allow).Contains(ip)) && !pool.Prefixes(g.cfg.Deny).Contains(ip) {
+// admits reports whether who has this address may come, by a listener's own rules or else by all listeners'; it counts who may
+// not, and says so.
+func (g *entrance) admits(ip netip.Addr, own *rules) bool {
+	if own == nil {
+		own = &rules{g.cfg.Allow, g.cfg.Deny}
+	}
+	if own.isAllowed(ip) {
 		return true
 	}
 	g.stats.denied.Add(1)

@@ -47,7 +47,7 @@ func TestAllowAndDenyGoByTheAddress(t *testing.T) {
 		if tcp, err := net.ResolveTCPAddr("tcp", tt.addr); err == nil {
 			addr = tcp
 		}
-		if got := g.admits(addrOf(addr)); got != tt.want {
+		if got := g.admits(addrOf(addr), nil); got != tt.want {
 			t.Errorf("%v without %v: %s: got %v; want %v", tt.allow, tt.deny, tt.addr, got, tt.want)
 		}
 	}

@@ -73,6 +73,7 @@ func NewFront(cfg Config) (*Front, error) {
 // Serve accepts HTTP/1.1 on ln, with Config.ListenTLS over TLS and HTTP/2 too, until
 // Shutdown or Close, and then returns ErrClosed.
 func (f *Front) Serve(ln net.Listener) error {
+	of := ln
 	ln = rawListener{ln, &f.gate}
 	f.mu.Lock()
 	if f.isDraining.Load() {
@@ -103,6 +104,7 @@ func (f *Front) Serve(ln net.Listener) error {
 		}
 		delay = 0
 		c := newClientConn(f, nc)
+		c.rules = rulesOf(of)
 		if !f.add(c) {
 			c.socket.Close()
 		}

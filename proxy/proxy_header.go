@@ -148,7 +148,7 @@ func (c *clientConn) meet() bool {
 		c.f.route.stats.denied.Add(1)
 		c.f.gate.lines.info(c.f.log, addrOf(c.socket.RemoteAddr()), "refused", "addr", c.socket.RemoteAddr().String(), "why", err)
 	}
-	if err != nil || !c.f.gate.admits(ip) || !c.f.recount(c, ip) {
+	if err != nil || !c.f.gate.admits(ip, c.rules) || !c.f.recount(c, ip) {
 		c.nc.Close()
 		return false
 	}

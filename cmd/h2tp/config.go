@@ -136,7 +136,7 @@ func (o *options) settings() []*setting {
 	list := []*setting{
 		{name: configSetting, arg: "FILE", value: text(&o.config), usage: "YAML with these flags, without dashes, as keys; flags win over variables (H2TP_MAX_BODY is --max-body), variables over the file"},
 		{name: "listen", arg: "URL[,URL...]", value: list(&o.listen, o.addListener),
-			usage: "where to accept: http://HOST:PORT, https://HOST:PORT or unix:///PATH for clients; h2tp://HOST:PORT[/PREFIX] for fronts, over TLS; h2tpc://HOST:PORT[/PREFIX] for fronts, in the clear; an empty HOST is every address, 0.0.0.0 every IPv4 and [::] every IPv6 one"},
+			usage: "where to accept: http://HOST:PORT, https://HOST:PORT or unix:///PATH for clients; h2tp://HOST:PORT[/PREFIX] for fronts, over TLS; h2tpc://HOST:PORT[/PREFIX] for fronts, in the clear; an empty HOST is every address, 0.0.0.0 every IPv4 and [::] every IPv6 one; ;allow=CIDR and ;deny=CIDR, each as often as wanted, may follow and are of this listener in place of --allow and --deny; a semicolon of the URL's own is %3B"},
 		{name: "to", arg: "URL[,URL...]", value: list(&o.to, o.addDestination),
 			usage: "where exchanges go: http://HOST:PORT, https://HOST:PORT and unix:///PATH are an upstream, h2tp:// and h2tpc:// are a back; ;weight=N (1 to 1000), ;tier=N (0 to 9, the lowest first) and ;max=N (its --max-dest-exchanges) may follow; with ;resolve=30s the name is looked up each 30s and each of its addresses is a destination, with ;srv=30s those of its SRV records; a semicolon of the URL's own is %3B; file:///PATH is a file with one of these a line, and comments after #, which is followed"},
 		{name: "allow", arg: "CIDR[,CIDR...]", value: prefixes(&o.Allow), needs: needsListenTCP, usage: "the only addresses or networks, IPv4 or IPv6, that may connect to the --listen URLs; others' connections are closed before a byte is read; unix sockets go by --unix-mode"},
@@ -393,7 +393,7 @@ func (o *options) lacks(n need) string {
 
 // addListener checks one URL of --listen.
 func (o *options) addListener(s string) error {
-	e, err := parseEndpoint(s)
+	e, err := parseListener(s)
 	if err != nil {
 		return err
 	}

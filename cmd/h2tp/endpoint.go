@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"path"
 	"strconv"
@@ -16,6 +17,37 @@ type endpoint struct {
 	host, port string
 	addr       string // both, or a unix socket's path
 	prefix     string // path of a hop, without a trailing slash
+
+	allow, deny []netip.Prefix // a listener's own, in place of --allow and --deny
+}
+
+// parseListener reads a URL of --listen, with what may follow it.
+func parseListener(s string) (endpoint, error) {
+	url, params, hasParams := strings.Cut(s, ";")
+	e, err := parseEndpoint(url)
+	switch {
+	case err != nil || !hasParams:
+		return e, err
+	case e.scheme == "unix":
+		return e, fmt.Errorf("%q has no clients with addresses: --unix-mode says who may come", s)
+	}
+	for param := range strings.SplitSeq(params, ";") {
+		name, value, _ := strings.Cut(param, "=")
+		list := &e.allow
+		switch name {
+		case "allow":
+		case "deny":
+			list = &e.deny
+		default:
+			return e, fmt.Errorf("%q: %q is neither allow=CIDR nor deny=CIDR", s, param)
+		}
+		prefix, err := parsePrefix(value)
+		if err != nil {
+			return e, fmt.Errorf("%q: %s: %w", s, name, err)
+		}
+		*list = append(*list, prefix)
+	}
+	return e, nil
 }
 
 // parseEndpoint reads a URL.

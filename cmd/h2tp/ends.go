@@ -22,7 +22,7 @@ type end interface {
 // served is a listener and who serves it.
 type served struct {
 	endpoint
-	ln        net.Listener
+	ln        *proxy.Listener
 	end       end
 	url       string      // with the port it has
 	isClosing atomic.Bool // a configuration without it was read
@@ -45,11 +45,13 @@ func kindOf(e endpoint) kind {
 // openAll listens everywhere, or nowhere.
 func (o *options) openAll(ctx context.Context, list []endpoint) (opened []*served, err error) {
 	for _, e := range list {
-		ln, err := o.open(ctx, e)
+		socket, err := o.open(ctx, e)
 		if err != nil {
 			closeServed(opened)
 			return nil, about(flagOf(e), fmt.Errorf("flag --%s: %s: %w", flagOf(e), e.url, err))
 		}
+		ln := proxy.NewListener(socket)
+		ln.Restrict(e.allow, e.deny)
 		if e.scheme == "https" && o.httpsAddr == nil {
 			o.httpsAddr = ln.Addr()
 		}

@@ -75,7 +75,7 @@ func (s *server) reconfigureLocked() error {
 	if err := s.checkFixedLocked(next, list); err != nil {
 		return next.located(list, err)
 	}
-	fresh, gone := s.compareLocked(next)
+	fresh, gone, kept := s.compareLocked(next)
 	opened, err := s.base.openAll(s.life, fresh)
 	if err != nil {
 		return next.located(list, err)
@@ -93,6 +93,9 @@ func (s *server) reconfigureLocked() error {
 	}
 	s.serveLocked(opened, made)
 	s.leaveLocked(gone)
+	for l, e := range kept {
+		l.ln.Restrict(e.allow, e.deny)
+	}
 	s.cur, s.list = next, list
 	s.base.leastLevel.Set(next.leastLevel.Level())
 	return nil
@@ -110,8 +113,9 @@ func (s *server) checkFixedLocked(next *options, list []*setting) error {
 	return nil
 }
 
-// compareLocked returns the listeners that are new, and those that are not there any more.
-func (s *server) compareLocked(next *options) (fresh []endpoint, gone []*served) {
+// compareLocked returns the listeners that are new, those that are not there any more, and what becomes of the others.
+func (s *server) compareLocked(next *options) (fresh []endpoint, gone []*served, kept map[*served]endpoint) {
+	kept = make(map[*served]endpoint)
 	gone = slices.DeleteFunc(slices.Clone(s.served), func(l *served) bool { return l.scheme == "redirect" })
 	for _, e := range next.listeners {
 		i := slices.IndexFunc(gone, func(l *served) bool {
@@ -120,10 +124,11 @@ func (s *server) compareLocked(next *options) (fresh []endpoint, gone []*served)
 		if i < 0 {
 			fresh = append(fresh, e)
 		} else {
+			kept[gone[i]] = e
 			gone = slices.Delete(gone, i, i+1)
 		}
 	}
-	return fresh, gone
+	return fresh, gone, kept
 }
 
 // routed is an end whose exchanges take routes.

@@ -117,6 +117,39 @@ func TestReloadTakesRoutesAndListeners(t *testing.T) {
 	}
 }
 
+// Who may connect changes without a new socket, and for a listener by itself.
+func TestReloadTakesWhoMayConnect(t *testing.T) {
+	up := startUpstream(t, hello)
+	rest := "\nto: " + up + "\nadmin: http://127.0.0.1:0\ndeny: 127.0.0.0/8\n"
+	f := newConfigFile(t, "listen: http://127.0.0.1:0;allow=127.0.0.1;allow=::1"+rest)
+	p := startServe(t, "--config", f.path)
+	url, operate := p.url(t, "http"), "http://"+p.out.await(t, "addr=http://")
+	reload := func(listen string) {
+		t.Helper()
+		f.write("listen: " + listen + rest)
+		if resp, body := do(t, newClient(t), newRequest(t, "POST", operate+"/reload", nil)); resp.StatusCode != 200 {
+			t.Fatalf("reload: got %d %s", resp.StatusCode, body)
+		}
+	}
+	wantRefusal := func() {
+		t.Helper()
+		if resp, err := newClient(t).Get(url); err == nil {
+			resp.Body.Close()
+			t.Errorf("got %d; want the connection closed", resp.StatusCode)
+		}
+	}
+	wantHello(t, url)
+	reload("http://127.0.0.1:0;deny=127.0.0.1")
+	wantRefusal()
+	reload("http://127.0.0.1:0;deny=192.0.2.0/24")
+	wantHello(t, url)
+	reload("http://127.0.0.1:0")
+	wantRefusal()
+	if _, page := get(t, operate+"/metrics"); !strings.Contains(page, `h2tp_refused_connections_total{end="http",reason="address"} 2`+"\n") {
+		t.Errorf("the metrics lack two refusals")
+	}
+}
+
 // getBy asks by a socket.
 func getBy(t *testing.T, network, addr, path string) (int, string) {
 	t.Helper()

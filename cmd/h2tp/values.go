@@ -156,13 +156,9 @@ func prefixes(p *[]netip.Prefix) value {
 		schema: manyOf(schema{"type": "string"}),
 		set: func(s string) error {
 			for part := range strings.SplitSeq(s, ",") {
-				part = strings.TrimSpace(part)
-				prefix, err := netip.ParsePrefix(part)
-				if addr, addrErr := netip.ParseAddr(part); addrErr == nil && addr.Zone() == "" {
-					prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil
-				}
-				if err != nil || prefix != prefix.Masked() {
-					return fmt.Errorf("%q is no address and no network, such as 10.0.0.0/8 or 2001:db8::/32", part)
+				prefix, err := parsePrefix(strings.TrimSpace(part))
+				if err != nil {
+					return err
 				}
 				*p = append(*p, prefix)
 			}
@@ -176,6 +172,18 @@ func prefixes(p *[]netip.Prefix) value {
 			return strings.Join(parts, ",")
 		},
 	}
+}
+
+// parsePrefix reads an address or a network.
+func parsePrefix(s string) (netip.Prefix, error) {
+	prefix, err := netip.ParsePrefix(s)
+	if addr, addrErr := netip.ParseAddr(s); addrErr == nil && addr.Zone() == "" {
+		prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	if err != nil || prefix != prefix.Masked() {
+		return prefix, fmt.Errorf("%q is no address and no network, such as 10.0.0.0/8 or 2001:db8::/32", s)
+	}
+	return prefix, nil
 }
 
 const none = "none"

@@ -383,3 +383,16 @@ func TestABackLeftOutIsOpenedTheStreamsItAsksFor(t *testing.T) {
 		awaitTrue(t, func() bool { return end.Stats().Leaving == 0 }, "the end of the one that left")
 	}
 }
+
+func TestErrorsOfDestinationsTellNoPassword(t *testing.T) {
+	const secret = "S3CRET"
+	for _, to := range []string{
+		"http://user:" + secret + "@x:1", "http://user:" + secret + "@x:1;weight=0", "http://user:" + secret + "@x;", "unix://" + secret + "@/s", "u:" + secret + "@x",
+		"h2tp://" + secret + "@x/%zz", "ftp://user:" + secret + "@x", "http://user:a;" + secret + "@x", "http://user:" + secret + "@x;srv=1s", "file://u:" + secret + "@/x",
+	} {
+		_, err := NewFront(Config{To: []string{to}})
+		if err == nil || strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: %v", to, err)
+		}
+	}
+}

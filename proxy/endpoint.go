@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/h2tp/h2tp/proxy/internal/balance"
 	"github.com/h2tp/h2tp/proxy/internal/rawconn"
 )
 
@@ -29,10 +30,10 @@ type endpoint struct {
 
 // parseEndpoint reads a destination's URL. Its errors name what is wrong in it.
 func parseEndpoint(s string) (endpoint, error) {
-	e := endpoint{url: s, network: "tcp"}
+	e, shown := endpoint{url: s, network: "tcp"}, balance.Shown(s)
 	u, err := url.Parse(s)
 	if err != nil {
-		return e, fmt.Errorf("destination %q: not a URL", s)
+		return e, fmt.Errorf("destination %q: not a URL", shown)
 	}
 	port := "80"
 	switch u.Scheme {
@@ -46,17 +47,17 @@ func parseEndpoint(s string) (endpoint, error) {
 	case "h2tpc":
 		e.isHop = true
 	case "":
-		return e, fmt.Errorf("destination %q: no scheme; want http, https, unix, h2tp or h2tpc", s)
+		return e, fmt.Errorf("destination %q: no scheme; want http, https, unix, h2tp or h2tpc", shown)
 	default:
-		return e, fmt.Errorf("destination %q: scheme %q; want http, https, unix, h2tp or h2tpc", s, u.Scheme)
+		return e, fmt.Errorf("destination %q: scheme %q; want http, https, unix, h2tp or h2tpc", shown, u.Scheme)
 	}
 	switch {
 	case u.Hostname() == "":
-		return e, fmt.Errorf("destination %q: no host", s)
+		return e, fmt.Errorf("destination %q: no host", shown)
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return e, fmt.Errorf("destination %q: only scheme, host, port and path are allowed", s)
+		return e, fmt.Errorf("destination %q: only scheme, host, port and path are allowed", shown)
 	case !e.isHop && u.Path != "" && u.Path != "/":
-		return e, fmt.Errorf("destination %q: an upstream takes no path", s)
+		return e, fmt.Errorf("destination %q: an upstream takes no path", shown)
 	}
 	if e.port = port; u.Port() != "" {
 		e.port, e.hasPort = u.Port(), true
@@ -69,7 +70,7 @@ func parseEndpoint(s string) (endpoint, error) {
 // parseUnix reads unix:///path. A request without a Host gets localhost.
 func parseUnix(e endpoint, u *url.URL) (endpoint, error) {
 	if u.Host != "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || !path.IsAbs(u.Path) || u.Path == "/" {
-		return e, fmt.Errorf("destination %q: want unix:///path", e.url)
+		return e, fmt.Errorf("destination %q: want unix:///path", balance.Shown(e.url))
 	}
 	e.network, e.host, e.addr = "unix", "localhost", u.Path
 	return e, nil

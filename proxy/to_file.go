@@ -9,6 +9,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"github.com/h2tp/h2tp/proxy/internal/balance"
 )
 
 const (
@@ -47,7 +49,7 @@ func isFile(to string) bool { return strings.HasPrefix(to, "file://") }
 func pathOfFile(to string) (string, error) {
 	u, err := url.Parse(to)
 	if err != nil || u.Host != "" || u.RawQuery != "" || u.Fragment != "" || !path.IsAbs(u.Path) || strings.Contains(to, ";") {
-		return "", fmt.Errorf("destination %q: want file:///path, and no more", to)
+		return "", fmt.Errorf("destination %q: want file:///path, and no more", balance.Shown(to))
 	}
 	return u.Path, nil
 }

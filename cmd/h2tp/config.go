@@ -274,9 +274,10 @@ func parseOptions(args []string, stderr io.Writer) (*options, []*setting, error)
 }
 
 // parseSettings is parseOptions without the files that settings name.
-func parseSettings(args []string) (*options, []*setting, error) {
-	o := new(options)
-	list := o.settings()
+func parseSettings(args []string) (o *options, list []*setting, err error) {
+	defer func() { err = redact(err) }()
+	o = new(options)
+	list = o.settings()
 	if err := parseFlags(list, args); err != nil {
 		return o, list, err
 	}

@@ -141,7 +141,7 @@ func TestExitCodesAndOneLineForAMistake(t *testing.T) {
 		{front + "--to http://", 2, "--to"},
 		{front + "--to http://:80", 2, "no host"},
 		{front + "--to http://x:0", 2, "port 0"},
-		{front + "--to http://u:p@x", 2, "--to"},
+		{front + "--to http://u:p@x", 2, "\"http://...@x\" has more than scheme, host, port and path"},
 		{front + "--to http://x/path", 2, "has a path"},
 		{front + "--to http://x,", 2, "--to"},
 		{front + "--compress gzip", 2, "--compress"},

@@ -35,7 +35,7 @@ func ParseDestination(s string) (Destination, error) {
 	url, params, hasParams := strings.Cut(s, ";")
 	d := Destination{URL: url, Weight: 1}
 	if hasParams && params == "" {
-		return d, fmt.Errorf("%q ends in a semicolon", s)
+		return d, fmt.Errorf("%q ends in a semicolon", Shown(s))
 	}
 	seen := make(map[string]bool)
 	for params != "" {
@@ -43,14 +43,27 @@ func ParseDestination(s string) (Destination, error) {
 		param, params, _ = strings.Cut(params, ";")
 		name, value, _ := strings.Cut(param, "=")
 		if seen[name] || !d.set(name, value) {
-			return d, fmt.Errorf("%q: %q is not weight=1 to 1000, tier=0 to 9, max=1 to 1073741824, resolve=100ms to 24h or srv=100ms to 24h, once", s, param)
+			return d, fmt.Errorf("%q: %q is not weight=1 to 1000, tier=0 to 9, max=1 to 1073741824, resolve=100ms to 24h or srv=100ms to 24h, once", Shown(s), Shown(param))
 		}
 		seen[name] = true
 	}
 	if seen["srv"] && len(seen) > 1 {
-		return d, fmt.Errorf("%q: srv stands alone: weights and tiers are those of the records", s)
+		return d, fmt.Errorf("%q: srv stands alone: weights and tiers are those of the records", Shown(s))
 	}
 	return d, nil
+}
+
+// Shown is what an error may tell of a destination that is no good: all but a name and a password before an @.
+func Shown(s string) string {
+	at := strings.LastIndexByte(s, '@')
+	if at < 0 {
+		return s
+	}
+	scheme, _, ok := strings.Cut(s[:at], "://")
+	if !ok {
+		return "..." + s[at:]
+	}
+	return scheme + "://..." + s[at:]
 }
 
 // set sets what a parameter says, if it is one.

@@ -59,6 +59,19 @@ func TestLinesAreJSONWithoutTheQuery(t *testing.T) {
 	}
 }
 
+// What may hold secrets is cut off in either form.
+func TestTargetsEndBeforeQueryAndFragment(t *testing.T) {
+	for target, want := range map[string]string{"/a?b#c": "/a", "/a#b?c": "/a", "/a": "/a", "?": "", "#": ""} {
+		e := &proxy.Exchange{Target: []byte(target)}
+		if got := string((&Config{}).target(e)); got != want {
+			t.Errorf("%s: got %q; want %q", target, got, want)
+		}
+		if got := string((&Config{Query: true}).target(e)); got != target {
+			t.Errorf("%s: got %q with the query", target, got)
+		}
+	}
+}
+
 func TestCommonFormatIsOneLineWhateverTheTarget(t *testing.T) {
 	e := testExchange()
 	e.Target = []byte("/\" 200\n?q=1")

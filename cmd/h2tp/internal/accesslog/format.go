@@ -12,13 +12,15 @@ import (
 // maxValue is how much is logged of what a client may make as long as it likes, besides the target.
 const maxValue = 128
 
-// target is the request's, without the query unless that is wanted.
+// target is the request's, without the query, and the fragment that some send, unless that is wanted.
 func (c *Config) target(e *proxy.Exchange) []byte {
 	if c.Query {
 		return e.Target
 	}
-	path, _, _ := bytes.Cut(e.Target, []byte("?"))
-	return path
+	if i := bytes.IndexAny(e.Target, "?#"); i >= 0 {
+		return e.Target[:i]
+	}
+	return e.Target
 }
 
 // appendJSON appends a line of JSON.

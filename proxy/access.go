@@ -16,6 +16,8 @@ const StatusGone = 499
 type Exchange struct {
 	// Client is the IP address of who sent it: a client, or at a back a front; empty in the Go API.
 	Client []byte
+	// Protocol is a client's, such as HTTP/1.1 or HTTP/2.0; empty at a back and in the Go API.
+	Protocol string
 	// Method, Target and Authority are the request's.
 	Method, Target, Authority []byte
 	// RequestID and TraceParent are the values of X-Request-Id and traceparent as they were passed on, empty without.
@@ -29,6 +31,9 @@ type Exchange struct {
 	// Began is when the request was whole, or for a streamed one its head; Duration from there to the end.
 	Began    time.Time
 	Duration time.Duration
+	// Took is the time of the attempt at Destination until the whole response was here, or the head of a streamed one; zero without a
+	// response. Queued is how long it waited, there or before elsewhere, for room or a connection.
+	Took, Queued time.Duration
 	// Route is the name of the one that was chosen.
 	Route string
 	// Destination is the last it was delivered to, empty when it was to none; Repeats are attempts after the first.
@@ -40,14 +45,17 @@ type Exchange struct {
 
 var entries = sync.Pool{New: func() any { return new(Exchange) }}
 
-// addressed is a sink that knows who sent the request.
-type addressed interface{ address() []byte }
+// addressed is a sink that knows who sent the request, and how.
+type addressed interface {
+	address() []byte
+	protocol() string
+}
 
 // log tells OnExchange of an exchange that is over.
-func (ex *exchange) log(status int, failure string, size int64, now time.Duration) {
+func (ex *exchange) log(status int, failure string, size int64, took, now time.Duration) {
 	e := entries.Get().(*Exchange)
 	ex.describe(e)
-	e.Status, e.Failure, e.Bytes, e.Duration = status, failure, size, now-ex.began
+	e.Status, e.Failure, e.Bytes, e.Took, e.Duration = status, failure, size, took, now-ex.began
 	ex.route.onExchange(e)
 	*e = Exchange{}
 	entries.Put(e)
@@ -58,10 +66,10 @@ func (ex *exchange) describe(e *Exchange) {
 	*e = Exchange{
 		Method: ex.req.Method, Target: ex.req.Target, Authority: ex.req.Authority,
 		RequestID: fieldValue(ex.req.Fields, "x-request-id"), TraceParent: fieldValue(ex.req.Fields, "traceparent"),
-		Route: ex.route.name, Began: ex.route.start.Add(ex.began), Repeats: max(0, ex.attempts-1), IsBulk: ex.isBulk,
+		Route: ex.route.name, Began: ex.route.start.Add(ex.began), Repeats: max(0, ex.attempts-1), IsBulk: ex.isBulk, Queued: ex.waited,
 	}
 	if a, ok := ex.sink.(addressed); ok {
-		e.Client = a.address()
+		e.Client, e.Protocol = a.address(), a.protocol()
 	}
 	if ex.last != nil {
 		e.Destination = ex.last.name()
@@ -86,6 +94,20 @@ func (c *carried) address() []byte {
 		return a.address()
 	}
 	return nil
+}
+
+func (c *clientConn) protocol() string { return clientProtocols[c.minor] }
+func (c *webCall) protocol() string    { return c.proto }
+func (*hopExchange) protocol() string  { return "" }
+func (*bulkIn) protocol() string       { return "" }
+
+var clientProtocols = [2]string{"HTTP/1.0", "HTTP/1.1"}
+
+func (c *carried) protocol() string {
+	if a, ok := c.sink.(addressed); ok {
+		return a.protocol()
+	}
+	return ""
 }
 
 func ipOf(addr net.Addr) []byte {

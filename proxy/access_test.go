@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/h2tp/h2tp/proxy/internal/wire"
 )
@@ -99,6 +101,64 @@ func TestFailuresAreTold(t *testing.T) {
 	dialClient(t, addr).get("/x").want(t, 502, "nothing listens there")
 	if e := told.find(t, "/x"); e.Status != 502 || e.Failure != "unreachable" || e.Destination != "http://127.0.0.1:1" {
 		t.Errorf("got %+v", e)
+	}
+}
+
+// What an exchange's time was spent on: waiting for room, the destination, the response's body.
+func TestTimesOfAnExchangeAreTold(t *testing.T) {
+	for _, way := range ways {
+		t.Run(way, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				m := newMemNet()
+				srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					time.Sleep(2 * time.Second)
+					if r.URL.Path == "/streamed" {
+						w.(http.Flusher).Flush()
+						time.Sleep(3 * time.Second)
+					}
+				})}
+				go srv.Serve(m)
+				defer srv.Close()
+				var told journal
+				cfg := Config{To: []string{"http://up:1"}, Dial: m.dial, Limits: Limits{MaxDestExchanges: 1, QueueTimeout: 8 * time.Second}, OnExchange: told.add}
+				if way == "hop" {
+					hop := newMemNet()
+					startBack(t, hop, Config{To: cfg.To, Dial: m.dial})
+					cfg.To, cfg.Dial = []string{"h2tpc://back:1"}, hop.dial
+				}
+				f, err := NewFront(cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer f.Close()
+				synctest.Wait()
+				first, second, third, fourth := serveBubble(t, f), serveBubble(t, f), serveBubble(t, f), serveBubble(t, f)
+				first.send("GET /streamed HTTP/1.1\r\nHost: x\r\n\r\n")
+				synctest.Wait()
+				second.send("GET /second HTTP/1.1\r\nHost: x\r\n\r\n")
+				synctest.Wait()
+				third.send("GET /third HTTP/1.0\r\nHost: x\r\n\r\n")
+				synctest.Wait()
+				fourth.send("GET /late HTTP/1.1\r\nHost: x\r\n\r\n")
+				first.read("GET").want(t, 200, "the first")
+				second.read("GET").want(t, 200, "the second")
+				third.read("GET").want(t, 200, "the third")
+				fourth.read("GET").want(t, 503, "one that waited too long")
+				first.get("/again").want(t, 200, "the first again")
+				for target, want := range map[string]Exchange{
+					"/streamed": {Took: 2 * time.Second, Duration: 5 * time.Second, Protocol: "HTTP/1.1"},
+					"/second":   {Queued: 5 * time.Second, Took: 2 * time.Second, Duration: 7 * time.Second, Protocol: "HTTP/1.1"},
+					"/third":    {Queued: 7 * time.Second, Took: 2 * time.Second, Duration: 9 * time.Second, Protocol: "HTTP/1.0"},
+					"/late":     {Queued: 8 * time.Second, Duration: 8 * time.Second, Protocol: "HTTP/1.1"},
+					"/again":    {Took: 2 * time.Second, Duration: 2 * time.Second, Protocol: "HTTP/1.1"},
+				} {
+					e := told.find(t, target)
+					if e.Took.Round(time.Second) != want.Took || e.Queued.Round(time.Second) != want.Queued || e.Duration.Round(time.Second) != want.Duration || e.Protocol != want.Protocol {
+						t.Errorf("%s: took %v, queued %v of %v, by %s; want %v, %v of %v, by %s", target, e.Took, e.Queued, e.Duration, e.Protocol, want.Took, want.Queued, want.Duration, want.Protocol)
+					}
+				}
+			})
+		})
 	}
 }
 

@@ -45,6 +45,7 @@ type exchange struct {
 	last        destination   // and where
 	deadline    time.Duration // on the route's clock
 	queued      time.Duration // when it began to wait in a lobby
+	waited      time.Duration // how long it has, in lobbies
 	waiter      *waiter       // the goroutine that waits there with it, of those that go by carry
 	held        *peer         // it counts in that peer's bound
 	chosen
@@ -93,7 +94,7 @@ func (ex *exchange) reset() {
 	ex.isCancelled.Store(false)
 	ex.last, ex.attempts, ex.refused, ex.started, ex.mayWait, ex.src = nil, 0, 0, 0, false, nil
 	ex.isBulk, ex.isTouched = false, false
-	ex.waiter, ex.held = nil, nil
+	ex.waiter, ex.held, ex.waited = nil, nil, 0
 	ex.front, ex.share = nil, nil
 	ex.member, ex.tried = nil, ex.tried[:0]
 }
@@ -120,7 +121,7 @@ func (ex *exchange) finishAt(resp *wire.Response, now time.Duration) {
 	ex.last.meter().answered(ex, resp.Status, now)
 	ex.ended(resp.Status, now)
 	if ex.route.onExchange != nil {
-		ex.log(resp.Status, "", int64(len(resp.Body)), now)
+		ex.log(resp.Status, "", int64(len(resp.Body)), now-ex.delivered, now)
 	}
 	ex.left()
 	ex.release()
@@ -140,8 +141,8 @@ func (ex *exchange) stream(resp *wire.Response) bodyWriter {
 		ex.fail(failure{code: wire.CodeResponseTooLarge, err: ErrTooLarge})
 		return nil
 	}
-	m := ex.member
-	ex.last.meter().answered(ex, resp.Status, r.now())
+	m, now := ex.member, r.now()
+	ex.last.meter().answered(ex, resp.Status, now)
 	ex.noteHead(resp.Status)
 	ex.member = nil // ex may be used again before the body is over
 	held, share := ex.held, ex.share
@@ -150,7 +151,7 @@ func (ex *exchange) stream(resp *wire.Response) bodyWriter {
 	if r.onExchange != nil {
 		c.entry = new(Exchange)
 		ex.describe(c.entry)
-		c.entry.own()
+		c.entry.own().Took = now - ex.delivered
 	}
 	if c.bodyWriter = ex.sink.stream(ex, resp); c.bodyWriter == nil {
 		r.meter.ended[c.method][resultGone].Add(1)
@@ -277,7 +278,7 @@ func (ex *exchange) failed(f failure) {
 	ex.route.meter.failed[failureIndex(f.code)].Add(1)
 	ex.ended(status, now)
 	if ex.route.onExchange != nil {
-		ex.log(status, token, 0, now)
+		ex.log(status, token, 0, 0, now)
 	}
 }
 
@@ -293,7 +294,7 @@ func (ex *exchange) gone() {
 	ex.route.meter.ended[methodIndex(ex.req.Method)][resultGone].Add(1)
 	ex.last.meter().ended[resultGone].Add(1)
 	if ex.route.onExchange != nil {
-		ex.log(StatusGone, "", 0, ex.route.now())
+		ex.log(StatusGone, "", 0, 0, ex.route.now())
 	}
 }
 

@@ -232,6 +232,7 @@ func (l *handlerLoop) loop() {
 			ex := h.lobby.pop()
 			if h.lobby.most() > 0 {
 				ex.delivered = h.route.now() // what it waited is not the handler's time
+				ex.waited += ex.delivered - ex.queued
 			}
 			h.active++
 			lane := ex.lane // ex may be another's when its handler has returned

@@ -137,6 +137,13 @@ type destMeter struct {
 
 func (m *destMeter) meter() *destMeter { return m }
 
+// admitted counts the wait of an exchange that has room now.
+func (m *destMeter) admitted(ex *exchange, now time.Duration) {
+	m.queued.time(now - ex.queued)
+	ex.waited += now - ex.queued
+	ex.delivered = now
+}
+
 // hopMeter counts one hop's batches; at a back those of all fronts together.
 type hopMeter struct{ out, in wayMeter }
 

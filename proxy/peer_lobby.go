@@ -76,8 +76,7 @@ func (p *peer) next() {
 	for p.lobby.n > 0 && p.stream != nil && p.lobby.hasRoom(p.running) {
 		ex, ps := p.lobby.pop(), p.stream
 		now := p.route.now()
-		p.destMeter.queued.time(now - ex.queued)
-		ex.delivered = now
+		p.admitted(ex, now)
 		p.countLocked(ex)
 		if w := ex.waiter; w != nil {
 			w.ps = ps

@@ -151,7 +151,11 @@ func (l *lobby) takeLate(now time.Duration) []*exchange {
 	if l.n == 0 {
 		return nil
 	}
-	return l.takeAll(func(ex *exchange) bool { return now-ex.queued >= l.timeout || now >= ex.deadline })
+	late := l.takeAll(func(ex *exchange) bool { return now-ex.queued >= l.timeout || now >= ex.deadline })
+	for _, ex := range late {
+		ex.waited += now - ex.queued
+	}
+	return late
 }
 
 // lateness says why an exchange ends that waited too long for room.

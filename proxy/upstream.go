@@ -278,8 +278,7 @@ func (u *upstream) nextAndUnlock() {
 	for u.lobby.n > 0 && !u.isLeaving && u.hasRoomLocked(u.lobby.first) {
 		ex := u.lobby.pop()
 		now := u.route.now()
-		u.destMeter.queued.time(now - ex.queued)
-		ex.delivered = now
+		u.admitted(ex, now)
 		w := ex.waiter
 		if w == nil {
 			u.startAndUnlock(ex)

@@ -22,6 +22,7 @@ type webCall struct {
 	w      http.ResponseWriter
 	rc     *http.ResponseController
 	addr   []byte            // the client's IP address
+	proto  string            // HTTP/2.0, or what a program serves by
 	parsed http1.RequestHead // what req is made of
 	edit   hygiene
 

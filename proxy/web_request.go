@@ -44,7 +44,7 @@ func (c *webCall) fill(r *http.Request) int {
 	req := &c.req
 	req.Method, req.Target, req.Authority = h.Method, h.Target, h.Authority
 	from := c.f.cfg.originOf(addrOf(textAddr(r.RemoteAddr)), r.TLS != nil)
-	c.addr = from.addr
+	c.addr, c.proto = from.addr, r.Proto
 	req.Fields = c.edit.forwarded(h.Fields, &from, req.Authority, &c.f.cfg.Entry)
 	var isNew bool
 	if req.Fields, isNew = c.edit.via(req.Fields, strconv.Itoa(r.ProtoMajor)+"."+strconv.Itoa(r.ProtoMinor)+" ", c.f.route.via); !isNew {

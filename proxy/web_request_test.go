@@ -286,3 +286,16 @@ func TestHTTP2TrailersAreHeldToHTTP1(t *testing.T) {
 		})
 	}
 }
+
+func TestHTTP2IsTheProtocolThatIsTold(t *testing.T) {
+	var told journal
+	inBrowserBubble(t, Config{OnExchange: told.add}, func(http.ResponseWriter, *http.Request) {}, func(t *testing.T, b *browser) {
+		for target, body := range map[string]io.Reader{"/batched": nil, "/streamed": struct{ io.Reader }{strings.NewReader("body")}} {
+			target = "/" + t.Name() + target
+			b.must(200, "POST", target, body)
+			if e := told.find(t, target); e.Protocol != "HTTP/2.0" {
+				t.Errorf("%s: got %q; want HTTP/2.0", target, e.Protocol)
+			}
+		}
+	})
+}

@@ -18,6 +18,7 @@ func testExchange() *proxy.Exchange {
 		Client: []byte("192.0.2.7"), Method: []byte("GET"), Target: []byte("/a\"b?token=secret"), Authority: []byte("shop\xff"),
 		RequestID: []byte(strings.Repeat("i", 500)), Status: 200, Bytes: 42, Began: time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.UTC),
 		Duration: 1234567 * time.Nanosecond, Destination: "h2tp://back:8443", Repeats: 1,
+		Protocol: "HTTP/2.0", Took: 1100 * time.Microsecond, Queued: 20 * time.Microsecond,
 	}
 }
 
@@ -48,13 +49,13 @@ func TestLinesAreJSONWithoutTheQuery(t *testing.T) {
 	for name, want := range map[string]any{
 		"time": "2026-01-02T03:04:05.006Z", "end": "http", "client": "192.0.2.7", "method": "GET", "host": "shop\ufffd", "target": `/a"b`,
 		"status": 200.0, "bytes": 42.0, "seconds": 0.001235, "destination": "h2tp://back:8443", "repeats": 1.0, "way": "batched",
-		"request_id": strings.Repeat("i", maxValue),
+		"request_id": strings.Repeat("i", maxValue), "protocol": "HTTP/2.0", "queue_seconds": 0.00002, "destination_seconds": 0.0011,
 	} {
 		if got[name] != want {
 			t.Errorf("%s: got %v; want %v", name, got[name], want)
 		}
 	}
-	if len(got) != 13 || strings.Contains(string(b), "secret") {
+	if len(got) != 16 || strings.Contains(string(b), "secret") {
 		t.Errorf("got %s", b)
 	}
 }
@@ -76,9 +77,12 @@ func TestCommonFormatIsOneLineWhateverTheTarget(t *testing.T) {
 	e := testExchange()
 	e.Target = []byte("/\" 200\n?q=1")
 	cfg := Config{Query: true}
-	want := `192.0.2.7 - - [02/Jan/2026:03:04:05 +0000] "GET /\x22 200\x0a?q=1 HTTP/1.1" 200 42` + "\n"
-	if got := string(cfg.appendCommon(nil, e)); got != want {
-		t.Errorf("got %q; want %q", got, want)
+	for protocol, want := range map[string]string{"HTTP/2.0": "HTTP/2.0", "HTTP/1.0": "HTTP/1.0", "": "HTTP/1.1"} {
+		e.Protocol = protocol
+		want := `192.0.2.7 - - [02/Jan/2026:03:04:05 +0000] "GET /\x22 200\x0a?q=1 ` + want + `" 200 42` + "\n"
+		if got := string(cfg.appendCommon(nil, e)); got != want {
+			t.Errorf("got %q; want %q", got, want)
+		}
 	}
 }
 

@@ -41,14 +41,24 @@ func (c *Config) appendJSON(dst []byte, end string, e *proxy.Exchange) []byte {
 	text("end", []byte(end))
 	text("route", []byte(e.Route))
 	text("client", e.Client)
+	text("protocol", []byte(e.Protocol))
 	text("method", e.Method)
 	text("host", e.Authority)
 	text("target", c.target(e))
 	number("status", int64(e.Status))
 	number("bytes", e.Bytes)
-	dst = append(dst, `,"seconds":`...)
-	dst = strconv.AppendFloat(dst, e.Duration.Round(time.Microsecond).Seconds(), 'f', -1, 64)
+	seconds := func(name string, d time.Duration) {
+		dst = append(append(append(dst, `,"`...), name...), `":`...)
+		dst = strconv.AppendFloat(dst, d.Round(time.Microsecond).Seconds(), 'f', -1, 64)
+	}
+	seconds("seconds", e.Duration)
+	if e.Queued > 0 {
+		seconds("queue_seconds", e.Queued)
+	}
 	text("destination", []byte(e.Destination))
+	if e.Took > 0 {
+		seconds("destination_seconds", e.Took)
+	}
 	number("repeats", int64(e.Repeats))
 	way := "batched"
 	if e.IsBulk {
@@ -93,7 +103,12 @@ func (c *Config) appendCommon(dst []byte, e *proxy.Exchange) []byte {
 	dst = e.Began.AppendFormat(dst, "02/Jan/2006:15:04:05 -0700")
 	dst = append(dst, `] "`...)
 	dst = append(appendEscaped(dst, e.Method), ' ')
-	dst = append(appendEscaped(dst, c.target(e)), ` HTTP/1.1" `...)
+	dst = append(appendEscaped(dst, c.target(e)), ' ')
+	protocol := e.Protocol
+	if protocol == "" { // the fronts' clients' is not known
+		protocol = "HTTP/1.1"
+	}
+	dst = append(append(dst, protocol...), `" `...)
 	dst = append(strconv.AppendInt(dst, int64(e.Status), 10), ' ')
 	return append(strconv.AppendInt(dst, e.Bytes, 10), '\n')
 }

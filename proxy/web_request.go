@@ -50,6 +50,9 @@ func (c *webCall) fill(r *http.Request) int {
 	if req.Fields, isNew = c.edit.via(req.Fields, strconv.Itoa(r.ProtoMajor)+"."+strconv.Itoa(r.ProtoMinor)+" ", c.f.route.via); !isNew {
 		return 508
 	}
+	if h.TETrailers {
+		req.Fields = append(req.Fields, wire.Field{Name: nameTE, Value: valueTE})
+	}
 	return c.fillBody(r)
 }
 

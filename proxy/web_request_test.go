@@ -287,6 +287,24 @@ func TestHTTP2TrailersAreHeldToHTTP1(t *testing.T) {
 	}
 }
 
+// Who asks for trailers, as gRPC does, asks the upstream.
+func TestHTTP2TETrailersCrosses(t *testing.T) {
+	inBrowserBubble(t, Config{}, func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, r.Header.Get("TE"))
+	}, func(t *testing.T, b *browser) {
+		for _, te := range []string{"trailers", ""} {
+			_, got := b.must(200, "GET", "/", nil, func(r *http.Request) {
+				if te != "" {
+					r.Header.Set("TE", te)
+				}
+			})
+			if string(got) != te {
+				t.Errorf("the upstream got TE %q; want %q", got, te)
+			}
+		}
+	})
+}
+
 func TestHTTP2IsTheProtocolThatIsTold(t *testing.T) {
 	var told journal
 	inBrowserBubble(t, Config{OnExchange: told.add}, func(http.ResponseWriter, *http.Request) {}, func(t *testing.T, b *browser) {

@@ -155,6 +155,9 @@ func (w *simWorld) config(to []string) Config {
 	if cfg.MaxUpstreamConns != 2 {
 		cfg.PipelineConns += r.IntN(3)
 	}
+	if cfg.Pipeline > 0 && cfg.MaxUpstreamConns > 0 {
+		cfg.MaxUpstreamConns += cfg.PipelineConns // those may have responses that take long, too
+	}
 	if w.kind != wild { // there is time, and room, for what has to be waited for
 		cfg.Timeout, cfg.LeaveTimeout, cfg.QueueTimeout, cfg.MaxUpstreamConns = 20*time.Second, 20*time.Second, 0, 0
 		cfg.CheckPath = "/check"

@@ -241,12 +241,26 @@ func (u *upstream) release(c *upstreamConn) {
 }
 
 // usedLocked is how many connections are in use; on each but the pipelined ones is one exchange.
-func (u *upstream) usedLocked() int { return len(u.conns) - len(u.free) + u.bulks }
+func (u *upstream) usedLocked() int {
+	n := len(u.conns) - len(u.free) + u.bulks
+	for _, c := range u.pipes {
+		if c.pipe.depth == 0 {
+			n--
+		}
+	}
+	return n
+}
 
 // hasRoomLocked reports whether ex, nil for any, needs not wait.
 func (u *upstream) hasRoomLocked(ex *exchange) bool {
 	used := u.usedLocked()
-	if !u.lobby.hasRoom(used - len(u.pipes) + u.piped) {
+	busy := used + u.piped // exchanges: but a pipelined connection is none besides those on it
+	for _, c := range u.pipes {
+		if c.pipe.depth > 0 {
+			busy--
+		}
+	}
+	if !u.lobby.hasRoom(busy) {
 		return false
 	}
 	if used < u.cfg.MaxUpstreamConns {
@@ -264,8 +278,18 @@ func (u *upstream) tellLocked() { u.lobby.tell(u.lobby.n > 0 || !u.hasRoomLocked
 // makeRoomLocked takes the connection that has been idle longest out, for the
 // caller to close, when another may not be dialled beside it.
 func (u *upstream) makeRoomLocked() *upstreamConn {
-	if len(u.free) == 0 || len(u.conns)+u.bulks < u.cfg.MaxUpstreamConns {
+	if len(u.conns)+u.bulks < u.cfg.MaxUpstreamConns {
 		return nil
+	}
+	if len(u.free) == 0 {
+		i := slices.IndexFunc(u.pipes, func(c *upstreamConn) bool { return c.pipe.depth == 0 })
+		if i < 0 {
+			return nil
+		}
+		c := u.pipes[i]
+		u.dropPipeLocked(c)
+		delete(u.conns, c)
+		return c
 	}
 	c := u.free[0]
 	u.free = slices.Delete(u.free, 0, 1)

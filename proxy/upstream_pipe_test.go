@@ -362,3 +362,19 @@ func TestPipelinedExchangesAreBounded(t *testing.T) {
 		t.Errorf("got %+v", a)
 	}
 }
+
+// An idle connection that pipelines makes room for who needs one for itself.
+func TestIdlePipelinedConnectionMakesRoom(t *testing.T) {
+	r := newPipeRig(t, Limits{Pipeline: 8, PipelineConns: 1, MaxUpstreamConns: 2, QueueTimeout: patience})
+	r.prove()
+	c0, a := r.ask("POST", "/0")
+	c1, b := r.ask("POST", "/1") // in its place
+	a.answer("")
+	b.answer("")
+	c0.wantOwn("/0")
+	c1.wantOwn("/1")
+	if a.conn == b.conn {
+		t.Error("two POSTs on one connection at once")
+	}
+	r.prove()
+}

@@ -82,11 +82,10 @@ func TestResponseHasToBeginInTime(t *testing.T) {
 				t.Errorf("%s: over after %v; want %v", method, took, want)
 			}
 		}
-		began := time.Now()
 		c := serveBubble(t, f)
 		c.send("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
 		time.Sleep(5 * time.Second)
-		began = time.Now()
+		began := time.Now()
 		c.send("0\r\n\r\n")
 		c.read("POST").want(t, 504, "a streamed exchange")
 		wantIn(t, began, 2*time.Second, "it is over")

@@ -17,6 +17,25 @@ type WireStats struct {
 	RoundTrip time.Duration
 }
 
+// LinkState is how the way to the peer is, as TCP sees it now. What is not known is zero.
+type LinkState struct {
+	// Unsent is how many of the bytes that were written the kernel has not sent yet, since the way takes no more.
+	Unsent int
+	// RoundTrip is the smoothed round trip, and LeastRoundTrip the least: what is between them is waiting.
+	RoundTrip, LeastRoundTrip time.Duration
+}
+
+// Link asks the kernel how the way of the stream's connection is, a system call. On systems other than Linux there is only a
+// LeastRoundTrip, of SETTINGS and PING.
+func (s *Stream) Link() LinkState {
+	if st, ok := linkOf(s.c.socket); ok {
+		return st
+	}
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	return LinkState{LeastRoundTrip: s.c.rtt}
+}
+
 // Add adds what other connections had.
 func (w *WireStats) Add(other WireStats) {
 	w.BytesIn += other.BytesIn

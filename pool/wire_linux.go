@@ -7,16 +7,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// wireOf asks for TCP_INFO. Kernels before 4.19 do not count bytes sent.
-func wireOf(socket syscall.RawConn) (w WireStats, ok bool) {
+// infoOf asks for TCP_INFO; nil when there is none.
+func infoOf(socket syscall.RawConn) (info *unix.TCPInfo) {
 	if socket == nil {
-		return w, false
+		return nil
 	}
-	var info *unix.TCPInfo
 	var err error
 	if closed := socket.Control(func(fd uintptr) {
 		info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 	}); closed != nil || err != nil {
+		return nil
+	}
+	return info
+}
+
+func linkOf(socket syscall.RawConn) (st LinkState, ok bool) {
+	info := infoOf(socket)
+	if info == nil {
+		return st, false
+	}
+	return LinkState{
+		Unsent: int(info.Notsent_bytes), RoundTrip: time.Duration(info.Rtt) * time.Microsecond,
+		LeastRoundTrip: time.Duration(info.Min_rtt) * time.Microsecond,
+	}, true
+}
+
+// wireOf knows what TCP_INFO does. Kernels before 4.19 do not count bytes sent.
+func wireOf(socket syscall.RawConn) (w WireStats, ok bool) {
+	info := infoOf(socket)
+	if info == nil {
 		return w, false
 	}
 	return WireStats{

@@ -43,7 +43,7 @@ func (b *Back) acceptBody(s *pool.Stream, path string) {
 		isDraining := b.isDraining
 		if !isDraining {
 			in := &bulkIn{b: b, s: s, theirs: theirs, stopc: make(chan struct{})}
-			in.ex.front = bs.front
+			in.ex.front, in.tune = bs.front, bs.tune
 			b.wg.Go(in.loop)
 		}
 		b.mu.Unlock()
@@ -97,7 +97,7 @@ func (hx *hopExchange) stream(ex *exchange, resp *wire.Response) bodyWriter {
 		return nil
 	}
 	theirs, _ := parseTerms(s.Header()) // looked at when it came
-	w := newBulkWriter(s, &bs.b.cfg, bulkTerms(bs.b.route, lightCodecs), theirs)
+	w := newBulkWriter(s, &bs.b.cfg, bulkTerms(bs.b.route, lightCodecs), theirs, bs.tune)
 	w.isRaw = isRaw
 	w.sent = &bs.b.hop.out
 	return &backBody{bulkWriter: w, bs: bs, overc: make(chan struct{})}

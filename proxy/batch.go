@@ -41,12 +41,16 @@ type sender struct {
 	// Immutable.
 	stream *pool.Stream
 	hop    *Hop
-	codec  compress.ID
+	theirs terms
 	window int
 	peer   wire.Announced
 	kickc  chan struct{} // wakes flushLoop, capacity 1
 	donec  chan struct{} // closed when flushLoop has ended
 	sent   *wayMeter
+	tune   *tuneMeter // with Auto; else nil
+
+	// Owned by flushLoop, which changes it under mu.
+	tuned tuned
 
 	// Owned by flushLoop.
 	enc    *compress.Encoder
@@ -74,7 +78,12 @@ type sender struct {
 
 func (s *sender) init(stream *pool.Stream, hop *Hop, own, peer terms) {
 	s.stream, s.hop, s.peer = stream, hop, peer.limits
-	s.codec = peer.sendCodec(codecIDs[hop.Compress])
+	s.theirs = peer
+	s.tuned = tuned{peer.sendCodec(codecIDs[hop.Compress]), hop.CompressLevel}
+	if hop.Compress == Auto {
+		s.tune = newTuneMeter()
+		s.tuned = peer.tuned(s.tune.tuner.now())
+	}
 	s.window = min(own.limits.Window, peer.limits.Window)
 	s.kickc = make(chan struct{}, 1)
 	s.donec = make(chan struct{})
@@ -285,7 +294,7 @@ func (s *sender) encoder() *compress.Encoder {
 		s.isAnew = true
 	}
 	if s.enc == nil {
-		enc, err := s.hop.newEncoder(s.codec, s.window)
+		enc, err := s.hop.newEncoder(s.tuned.codec, s.tuned.level, s.window)
 		if err != nil {
 			return nil
 		}
@@ -298,7 +307,10 @@ func (s *sender) encoder() *compress.Encoder {
 // or the stream dies.
 func (s *sender) send(b *wire.Batch) error {
 	var enc *compress.Encoder
-	if s.codec != compress.None && len(b.Shared) >= minCoded {
+	if s.tune != nil {
+		s.retune()
+	}
+	if s.tuned.codec != compress.None && len(b.Shared) >= minCoded {
 		enc = s.encoder()
 	}
 	out, err := appendBatch(s.out[:0], b, enc, s.isAnew)
@@ -310,11 +322,28 @@ func (s *sender) send(b *wire.Batch) error {
 		s.coded = time.Now()
 	}
 	s.sent.batch(b.Records, len(b.Shared)+len(b.Raw), len(out))
+	if s.tune != nil {
+		defer func(began time.Time) {
+			s.tune.sent(len(b.Shared), len(out)-len(b.Raw), time.Since(began), s.stream.Link)
+		}(time.Now())
+	}
 	_, err = s.stream.Write(out)
 	if s.out = out; cap(out) > keepBuffer {
 		s.out = nil
 	}
 	return err
+}
+
+// retune follows what was chosen since the last batch.
+func (s *sender) retune() {
+	want := s.theirs.tuned(s.tune.tuner.now())
+	if want == s.tuned {
+		return
+	}
+	s.releaseCodec()
+	s.mu.Lock()
+	s.tuned = want
+	s.mu.Unlock()
 }
 
 // appendBatch appends the bytes of a batch, its shared section through enc unless

@@ -80,7 +80,7 @@ func bulkPair(t testing.TB, sends, takes *compress.Memory, memory int) (*bulkWri
 	cfg := Config{Limits: Limits{WriteTimeout: time.Minute, BodyMemory: memory}, Hop: Hop{Memory: sends}}
 	rt := &route{cfg: &cfg.Limits, memory: &budget{limit: int64(memory)}}
 	r := newBulkReader(&Hop{Memory: takes}, rt)
-	w := newBulkWriter(near, &cfg, bulkTerms(rt, lightCodecs), r.own)
+	w := newBulkWriter(near, &cfg, bulkTerms(rt, lightCodecs), r.own, nil)
 	r.begin(far, bulkTerms(rt, lightCodecs))
 	return w, r
 }
@@ -170,7 +170,7 @@ func TestEncoderIsLetGoWhenAFlushFails(t *testing.T) {
 func TestLargeBatchesOfStreamsAreAccounted(t *testing.T) {
 	for _, memory := range []int{1 << 20, 50 << 10} {
 		w, r := bulkPair(t, compress.NewMemory(0), compress.NewMemory(0), memory)
-		w.codec = compress.None
+		w.tuned.codec = compress.None
 		large := strings.Repeat("x", 100<<10)
 		w.wenc.AppendData(&w.batch, []byte(large), false)
 		if err := w.flush(); err != nil {

@@ -15,6 +15,7 @@ type bulkIn struct {
 	b      *Back
 	s      *pool.Stream
 	theirs terms
+	tune   *tuneMeter // the session's
 
 	ex   exchange
 	hx   hopExchange // holds the copy of the request
@@ -48,7 +49,7 @@ func (in *bulkIn) loop() {
 		return
 	}
 	in.r.begin(in.s, in.theirs)
-	in.w = newBulkWriter(in.s, &b.cfg, in.r.own, in.theirs)
+	in.w = newBulkWriter(in.s, &b.cfg, in.r.own, in.theirs, in.tune)
 	in.w.sent = &b.hop.out
 	defer in.w.release()
 	in.s.SetReadDeadline(time.Now().Add(bodyWait))

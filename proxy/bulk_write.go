@@ -23,7 +23,7 @@ const (
 type bulkWriter struct {
 	s     *pool.Stream
 	hop   *Hop
-	codec compress.ID
+	tuned tuned
 	isRaw bool // the body gains nothing from a codec
 	peer  wire.Announced
 	wenc  *wire.Encoder
@@ -39,10 +39,13 @@ type bulkWriter struct {
 }
 
 // newBulkWriter makes a writer to s, which gives up when the peer takes nothing for
-// WriteTimeout.
-func newBulkWriter(s *pool.Stream, cfg *Config, own, peer terms) *bulkWriter {
+// WriteTimeout. It sends as what chooses for the session's batches does, nil with all but Auto.
+func newBulkWriter(s *pool.Stream, cfg *Config, own, peer terms, tune *tuneMeter) *bulkWriter {
 	w := &bulkWriter{s: s, hop: &cfg.Hop, wenc: wire.NewEncoder(own.limits.Dict(peer.limits)),
-		codec: peer.sendCodec(codecIDs[cfg.Compress]), peer: peer.limits}
+		tuned: tuned{peer.sendCodec(codecIDs[cfg.Compress]), cfg.CompressLevel}, peer: peer.limits}
+	if tune != nil {
+		w.tuned = peer.tuned(tune.tuner.now())
+	}
 	w.wenc.SetSecrets(cfg.Secrets)
 	s.SetWriteTimeout(cfg.WriteTimeout)
 	return w
@@ -69,7 +72,7 @@ func (w *bulkWriter) flush() error {
 func (w *bulkWriter) encode(b *wire.Batch) (err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.cenc == nil && w.codec != compress.None && len(b.Shared) >= bulkCoded {
+	if w.cenc == nil && w.tuned.codec != compress.None && len(b.Shared) >= bulkCoded {
 		w.beginLocked()
 	}
 	enc := w.cenc
@@ -85,7 +88,7 @@ func (w *bulkWriter) encode(b *wire.Batch) (err error) {
 // beginLocked begins a context, if there is memory for one: else the batch goes as
 // it is, and the next may have more luck.
 func (w *bulkWriter) beginLocked() {
-	w.cenc, _ = w.hop.newEncoder(w.codec, min(wire.DefaultWindow, w.peer.Window))
+	w.cenc, _ = w.hop.newEncoder(w.tuned.codec, w.tuned.level, min(wire.DefaultWindow, w.peer.Window))
 	w.isNew = true
 	switch {
 	case w.cenc == nil:
@@ -168,7 +171,7 @@ func (w *bulkWriter) onGone(func()) {}
 func (w *bulkWriter) release() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.codec = compress.None
+	w.tuned.codec = compress.None
 	if w.cenc != nil {
 		w.cenc.Close()
 		w.cenc = nil

@@ -188,23 +188,30 @@ const (
 	Snappy
 	Flate
 	None
+	// Auto chooses None, Snappy, or Zstd and its level, for each direction of each hop, by the link and the processors as it finds
+	// them: more where bytes wait for the link, less where no processor is left, None where the round trip is under a
+	// millisecond and nothing waits, or where nothing gets smaller. SessionStats says what and why.
+	Auto
 )
 
-var codecIDs = [...]compress.ID{Zstd: compress.Zstd, Snappy: compress.Snappy, Flate: compress.Flate, None: compress.None}
+var codecIDs = [...]compress.ID{Zstd: compress.Zstd, Snappy: compress.Snappy, Flate: compress.Flate, None: compress.None, Auto: compress.Zstd}
 
-// ParseCodec returns the codec with that name: zstd, snappy, flate or none.
+// ParseCodec returns the codec with that name: zstd, snappy, flate, none or auto.
 func ParseCodec(name string) (Codec, error) {
 	for c := range codecIDs {
 		if Codec(c).String() == name {
 			return Codec(c), nil
 		}
 	}
-	return 0, fmt.Errorf("unknown codec %q; want zstd, snappy, flate or none", name)
+	return 0, fmt.Errorf("unknown codec %q; want zstd, snappy, flate, none or auto", name)
 }
 
 func (c Codec) String() string {
 	if int(c) >= len(codecIDs) {
 		return "unknown"
+	}
+	if c == Auto {
+		return "auto"
 	}
 	return codecIDs[c].String()
 }
@@ -227,6 +234,8 @@ func (h *Hop) complete() error {
 		return errors.New("proxy: Compress is not a codec")
 	case h.CompressLevel > compress.Best:
 		return errors.New("proxy: CompressLevel is not a level")
+	case h.Compress == Auto && h.CompressLevel != compress.Fastest:
+		return errors.New("proxy: CompressLevel is set beside Auto, which chooses it")
 	case h.BatchDelay < 0 || h.BatchDelay > time.Second:
 		return fmt.Errorf("proxy: BatchDelay is %v; want 0 to 1s", h.BatchDelay)
 	case h.Conns < 1 || h.Conns > 64:

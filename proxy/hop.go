@@ -48,9 +48,9 @@ func (t terms) fields() []pool.Field {
 
 // newEncoder makes an encoder of the level wanted, or of the least when there is no
 // memory for that.
-func (h *Hop) newEncoder(codec compress.ID, window int) (*compress.Encoder, error) {
-	e, err := h.Memory.NewEncoder(codec, compress.EncoderOptions{Level: h.CompressLevel, Window: window})
-	if err != nil && h.CompressLevel > compress.Fastest {
+func (h *Hop) newEncoder(codec compress.ID, level compress.Level, window int) (*compress.Encoder, error) {
+	e, err := h.Memory.NewEncoder(codec, compress.EncoderOptions{Level: level, Window: window})
+	if err != nil && level > compress.Fastest {
 		e, err = h.Memory.NewEncoder(codec, compress.EncoderOptions{Window: window})
 	}
 	return e, err
@@ -110,4 +110,12 @@ func (t terms) sendCodec(want compress.ID) compress.ID {
 		}
 	}
 	return compress.None
+}
+
+// tuned is what is wanted, as far as the peer decodes it.
+func (t terms) tuned(want tuned) tuned {
+	if codec := t.sendCodec(want.codec); codec != want.codec {
+		return tuned{codec: codec}
+	}
+	return want
 }

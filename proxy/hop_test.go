@@ -13,7 +13,7 @@ func TestLevelGivesWayBeforeTheCodec(t *testing.T) {
 	costs := make([]int64, 5)
 	for i := range costs {
 		before := h.Memory.Used()
-		if _, err := h.newEncoder(compress.Zstd, 256<<10); err != nil && i < 3 {
+		if _, err := h.newEncoder(compress.Zstd, h.CompressLevel, 256<<10); err != nil && i < 3 {
 			t.Fatalf("encoder %d: %v", i, err)
 		}
 		costs[i] = (h.Memory.Used() - before) >> 20

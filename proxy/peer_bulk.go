@@ -147,7 +147,7 @@ func (b *peerBulk) open(ctx context.Context) *failure {
 		b.s.Reset(codeProtocol)
 		return &failure{code: wire.CodeInternal, isNotStarted: true, err: fmt.Errorf("peer's terms: %w", err)}
 	}
-	b.out = newBulkWriter(b.s, p.cfg, b.in.own, theirs)
+	b.out = newBulkWriter(b.s, p.cfg, b.in.own, theirs, ps.tune)
 	b.out.sent = &p.hop.out
 	b.in.begin(b.s, theirs)
 	return nil

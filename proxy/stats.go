@@ -155,6 +155,8 @@ type HopStats struct {
 type SessionStats struct {
 	Addr     string // the peer's
 	Codec    string // that this end sends with
+	Level    string // and how hard it tries
+	Why      string // that: config, or peer, which decodes no other; with Auto usual, near, link, cpu, dense or no-gain
 	InFlight int    // batched exchanges
 	Ready    int    // its ready streams
 }
@@ -257,7 +259,18 @@ func (st *DestinationStats) of(r *route, m *balance.Member, err error) {
 func (s *sender) stats(inflight *table, ready int) SessionStats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return SessionStats{Addr: s.stream.RemoteAddr().String(), Codec: s.codec.String(), InFlight: inflight.n, Ready: ready}
+	st := SessionStats{
+		Addr: s.stream.RemoteAddr().String(), Codec: s.tuned.codec.String(), Level: s.tuned.level.String(), Why: whyConfig,
+		InFlight: inflight.n, Ready: ready,
+	}
+	want := codecIDs[s.hop.Compress]
+	if s.tune != nil {
+		want, st.Why = s.tune.tuner.now().codec, *s.tune.tuner.why.Load()
+	}
+	if s.theirs.sendCodec(want) != want {
+		st.Why = whyPeer
+	}
+	return st
 }
 
 func (u *upstream) stats(now time.Duration) DestinationStats {

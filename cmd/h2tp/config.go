@@ -166,7 +166,7 @@ func (o *options) settings() []*setting {
 		{name: "client-key", arg: "FILE", value: text(&o.clientKey), needs: needsToTLS, usage: "PEM key of --client-cert"},
 		{name: "insecure-skip-verify", value: boolean(&o.insecureSkipVerify), needs: needsToTLS, usage: "take any certificate of an https or h2tp destination: whoever is on the way reads everything"},
 		{name: "token-file", arg: "FILE", value: text(&o.tokenFile), needs: needsHop, usage: "secret that fronts show and backs ask for, besides or in place of client certificates: a front shows the first line, a back takes any line, of 16 bytes at least each; it is read again when it changes, and on SIGHUP"},
-		{name: "compress", arg: "CODEC", value: choice(&o.compress, "zstd", "snappy", "flate", "none"), needs: needsHop, usage: "codec this end sends with on the hop: zstd, snappy, flate or none; it decodes all"},
+		{name: "compress", arg: "CODEC", value: choice(&o.compress, "zstd", "snappy", "flate", "none", "auto"), needs: needsHop, usage: "codec this end sends with on the hop: zstd, snappy, flate or none; it decodes all. auto chooses none, snappy, or zstd and its level up to better, for each hop: more while bytes wait for the link, less while no processor is left, none where the round trip is under a millisecond and nothing waits, or where nothing gets smaller; h2tp_hop_codec_sessions says what, and why"},
 		{name: "compress-level", arg: "LEVEL", value: choice(&o.level, "fastest", "default", "better", "best"), needs: needsHop, usage: "how hard zstd and flate try: fastest, default, better or best; an encoder of zstd takes 1.3, 2.9, 5.7 or 36 MiB of --codec-memory, and is of level fastest where too little is left"},
 		{name: "batch-delay", arg: "DURATION", value: duration(&o.BatchDelay, 0, time.Second, false), needs: needsHop, usage: "how long a batch waits for more records once it has one; 0s sends as soon as those about to join have joined"},
 		{name: "conns", arg: "N", value: count(&o.Conns, 1, 64, false), needs: needsPeer, usage: "connections kept to each back, 1 to 64; above 1, one is for batches alone and the others for streamed bodies"},
@@ -327,6 +327,9 @@ func (o *options) validate(list []*setting) error {
 	}
 	if o.CompressLevel, err = compress.ParseLevel(o.level); err != nil {
 		return about("compress-level", fmt.Errorf("flag --compress-level: %w", err))
+	}
+	if name := setOf(list, "compress-level"); name != "" && o.Compress == proxy.Auto {
+		return about(name, errors.New("flag --compress-level has no effect with --compress auto"))
 	}
 	return o.checkTLS(list)
 }

@@ -49,7 +49,7 @@ func TestBrokenFiles(t *testing.T) {
 		{"size", ok + "max-body: 1MB\n", 3, `max-body: invalid value "1MB": want 1 to 1048576GiB, or off`},
 		{"no unit", ok + "timeout: 10\n", 3, `timeout: invalid value "10": no unit, such as s or ms`},
 		{"out of range", ok + "conns: 65\n", 3, `conns: invalid value "65": want 1 to 64`},
-		{"choice", ok + "compress: lz4\n", 3, `compress: invalid value "lz4": want zstd, snappy, flate or none`},
+		{"choice", ok + "compress: lz4\n", 3, `compress: invalid value "lz4": want zstd, snappy, flate, none or auto`},
 		{"bool", ok + "get-only: yes\n", 3, `get-only: invalid value "yes": want true or false`},
 		{"no value", ok + "get-only:\n", 3, "get-only: empty"},
 		{"null", ok + "max-body: null\n", 3, "max-body: empty"},

@@ -160,6 +160,7 @@ func TestExitCodesAndOneLineForAMistake(t *testing.T) {
 		{front + "--cert " + pem.cert, 2, "--cert has no effect"},
 		{front + "--max-upstream-conns 9", 2, "--max-upstream-conns has no effect"},
 		{"serve --listen h2tpc://:0 --to http://a:1 --pipeline-conns 2", 2, "--pipeline-conns has no effect without --pipeline"},
+		{"serve --listen h2tpc://:0 --to http://a:1 --compress auto --compress-level best", 2, "--compress-level has no effect with --compress auto"},
 		{"serve --listen h2tpc://:0 --to http://a:1 --pipeline 1", 2, "--pipeline"},
 		{"serve --listen h2tpc://:0 --to http://a:1 --pipeline 8 --max-upstream-conns 4", 2, "--max-upstream-conns: --pipeline-conns is 4"},
 		{edge + "--compress none", 2, "--compress has no effect"},

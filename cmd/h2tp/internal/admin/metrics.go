@@ -195,6 +195,16 @@ var families = []family{
 		hops(func(p *page, h *proxy.HopStats, end, route, peer string) {
 			p.count(int64(len(h.Sessions)), end, route, peer)
 		})},
+	{"h2tp_hop_codec_sessions", "gauge", append(slices.Clone(byHop), "codec", "level", "why"), "batched streams by what this end sends with: config says it, or peer, which decodes no other; with auto usual, near, link, cpu, dense or no-gain",
+		hops(func(p *page, h *proxy.HopStats, end, route, peer string) {
+			counts := make(map[[3]string]int64)
+			for _, s := range h.Sessions {
+				counts[[3]string{s.Codec, s.Level, s.Why}]++
+			}
+			for _, key := range slices.SortedFunc(maps.Keys(counts), func(a, b [3]string) int { return slices.Compare(a[:], b[:]) }) {
+				p.count(counts[key], end, route, peer, key[0], key[1], key[2])
+			}
+		})},
 	{"h2tp_hop_ready_streams", "gauge", byHop, "streams opened in advance that are not taken",
 		hops(func(p *page, h *proxy.HopStats, end, route, peer string) {
 			n := 0

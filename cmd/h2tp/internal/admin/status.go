@@ -120,6 +120,8 @@ type hopStatus struct {
 type sessionStatus struct {
 	Addr         string `json:"addr"`
 	Codec        string `json:"codec"`
+	Level        string `json:"level"`
+	Why          string `json:"why"`
 	InFlight     int    `json:"in_flight"`
 	ReadyStreams int    `json:"ready_streams"`
 }
@@ -201,7 +203,7 @@ func newHopStatus(h *proxy.HopStats) *hopStatus {
 	for _, s := range h.Sessions {
 		to.Codecs[s.Codec]++
 		to.Ready += s.Ready
-		to.Sessions = append(to.Sessions, sessionStatus{Addr: s.Addr, Codec: s.Codec, InFlight: s.InFlight, ReadyStreams: s.Ready})
+		to.Sessions = append(to.Sessions, sessionStatus{Addr: s.Addr, Codec: s.Codec, Level: s.Level, Why: s.Why, InFlight: s.InFlight, ReadyStreams: s.Ready})
 	}
 	return to
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,7 +35,7 @@ type Live struct {
 	cur atomic.Pointer[loaded]
 
 	mu     sync.Mutex // guards all below
-	stamps []stamp
+	stamps []os.FileInfo
 	warned time.Time // when certificates were last looked at for expiry
 }
 
@@ -129,7 +130,7 @@ func (l *Live) Follow(ctx context.Context) {
 func (l *Live) look(now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if stamps := stampsOf(l.files); !equal(stamps, l.stamps) {
+	if stamps := stampsOf(l.files); !slices.EqualFunc(stamps, l.stamps, isSame) {
 		l.stamps = stamps
 		if err := l.reloadLocked(); err != nil {
 			l.log.Error("certificates not reloaded, the old ones stay", "err", err)
@@ -158,30 +159,21 @@ func (l *Live) names() (names []string) {
 	return names
 }
 
-// stamp tells one state of a file from another.
-type stamp struct {
-	changed time.Time
-	size    int64
-	isGone  bool
-}
-
-func stampsOf(files []string) []stamp {
-	stamps := make([]stamp, len(files))
+// stampsOf tells one state of files from another; nil is one that is not there.
+func stampsOf(files []string) []os.FileInfo {
+	stamps := make([]os.FileInfo, len(files))
 	for i, name := range files {
 		if fi, err := os.Stat(name); err == nil {
-			stamps[i] = stamp{changed: fi.ModTime(), size: fi.Size()}
-		} else {
-			stamps[i].isGone = true
+			stamps[i] = fi
 		}
 	}
 	return stamps
 }
 
-func equal(a, b []stamp) bool {
-	for i := range a {
-		if !a[i].changed.Equal(b[i].changed) || a[i].size != b[i].size || a[i].isGone != b[i].isGone {
-			return false
-		}
+// isSame also tells a file from another in its place, by rename or behind a link, that has its size and time.
+func isSame(a, b os.FileInfo) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
 	}
-	return true
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }

@@ -7,6 +7,8 @@ import (
 	"encoding/pem"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -103,6 +105,43 @@ func TestAServerFollowsItsFiles(t *testing.T) {
 	}
 	if err := live.Reload(); err == nil {
 		t.Error("Reload: got no error")
+	}
+}
+
+// By rename, and behind a link, as Kubernetes and certbot do; whatever the times and sizes are.
+func TestAnotherFileOfTheSameSizeAndTimeIsNoticed(t *testing.T) {
+	ca := newCA(t)
+	dir := t.TempDir()
+	link, next := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "next")
+	first, second := write(t, "a.pem", ca.PEM()), write(t, "b.pem", ca.PEM())
+	at := time.Now()
+	for _, name := range []string{first, second} {
+		if err := os.Chtimes(name, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(first, link); err != nil {
+		t.Fatal(err)
+	}
+	files := []string{first, link}
+	was := stampsOf(files)
+	if !slices.EqualFunc(stampsOf(files), was, isSame) {
+		t.Error("files that nobody touched are others")
+	}
+	if err := os.Symlink(second, next); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(next, link); err != nil {
+		t.Fatal(err)
+	}
+	if now := stampsOf(files); !isSame(now[0], was[0]) || isSame(now[1], was[1]) {
+		t.Error("what the link leads to is the same")
+	}
+	if err := os.Rename(second, first); err != nil {
+		t.Fatal(err)
+	}
+	if now := stampsOf(files); isSame(now[0], was[0]) || now[1] != nil {
+		t.Error("a file in the place of another is the same, or one that is gone is there")
 	}
 }
 

@@ -103,8 +103,8 @@ type toFile struct {
 	url, path string // immutable
 
 	// Guarded by route.setting.
-	seen, read fileStamp // at the last look, and when it was read
-	looks      int       // since it was refused
+	seen, read os.FileInfo // at the last look, and when it was read
+	looks      int         // since it was refused
 
 	// Guarded by route.mu.
 	lines        int
@@ -112,19 +112,21 @@ type toFile struct {
 	done, failed int64
 }
 
-// fileStamp tells one state of a file from another.
-type fileStamp struct {
-	changed time.Time
-	size    int64
-	err     string
-}
-
-func stampOf(name string) fileStamp {
+// stampOf tells one state of a file from another; nil when it cannot be told.
+func stampOf(name string) os.FileInfo {
 	fi, err := os.Stat(name)
 	if err != nil {
-		return fileStamp{err: err.Error()}
+		return nil
 	}
-	return fileStamp{changed: fi.ModTime(), size: fi.Size()}
+	return fi
+}
+
+// isSame also tells a file from another in its place, by rename or behind a link, that has its size and time.
+func isSame(a, b os.FileInfo) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }
 
 // readFiles puts the lines of files in their place.
@@ -186,9 +188,9 @@ func (r *route) lookAtFiles() {
 	var due []*toFile
 	for _, f := range r.files {
 		switch now := stampOf(f.path); {
-		case now != f.seen:
+		case !isSame(now, f.seen):
 			f.seen = now
-		case now != f.read:
+		case !isSame(now, f.read):
 			due = append(due, f)
 		case f.err != nil: // only written here
 			if f.looks++; f.looks >= fileAgain {

@@ -152,6 +152,27 @@ func TestABrokenFileOfDestinationsIsRefused(t *testing.T) {
 	}
 }
 
+// Another file in its place, of the same size and time, is another.
+func TestAFileOfDestinationsThatIsSwappedIsRead(t *testing.T) {
+	file := newToFile(t, "http://a:1")
+	f, _ := startFront(t, Config{To: []string{file.to()}})
+	other := filepath.Join(t.TempDir(), "other")
+	if err := os.WriteFile(other, []byte("http://b:1"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fi, err := os.Stat(file.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(other, fi.ModTime(), fi.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(other, file.path); err != nil {
+		t.Fatal(err)
+	}
+	awaitTrue(t, func() bool { f.route.lookAtFiles(); return slices.Equal(urlsOf(f.Stats()), []string{"http://b:1"}) }, "the other file")
+}
+
 // One that is refused for what is not in it, a name that there is not, is tried again.
 func TestARefusedFileOfDestinationsIsTriedAgain(t *testing.T) {
 	dns := startNameServer(t)

@@ -30,8 +30,8 @@ type options struct {
 	adminOptions
 	accessOptions
 
-	config     string // the file
-	stamp      string // its, as it was read
+	config     string      // the file
+	stamp      os.FileInfo // its, as it was read
 	listen, to []string
 	inherited  []net.Listener // sockets of the service manager that no URL has taken
 	redirect   []string

@@ -183,7 +183,7 @@ func (s *server) followConfig(ctx context.Context) {
 			return
 		}
 		now := stampOf(s.base.config)
-		isSettled := now == seen
+		isSettled := isSame(now, seen)
 		seen = now
 		isRead, isRefused := s.isRead(now)
 		switch {
@@ -201,17 +201,8 @@ func (s *server) followConfig(ctx context.Context) {
 }
 
 // isRead reports whether a version of the file was read, and refused.
-func (s *server) isRead(stamp string) (isRead, isRefused bool) {
+func (s *server) isRead(stamp os.FileInfo) (isRead, isRefused bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return stamp == s.stamp || s.isDraining, s.refusal != "" && !s.isDraining
-}
-
-// stampOf tells whether a file is another: of a link, what it leads to.
-func stampOf(file string) string {
-	fi, err := os.Stat(file)
-	if err != nil {
-		return err.Error()
-	}
-	return fmt.Sprint(fi.ModTime().UnixNano(), fi.Size(), inode(fi))
+	return isSame(stamp, s.stamp) || s.isDraining, s.refusal != "" && !s.isDraining
 }

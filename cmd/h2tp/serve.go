@@ -133,8 +133,8 @@ type server struct {
 	ends       map[kind]end
 	left       map[end]struct{} // ends without listeners, that finish what they have
 	served     []*served
-	stamp      string // of the configuration read last
-	refusal    string // what was wrong with the configuration read last, or nothing
+	stamp      os.FileInfo // of the configuration read last
+	refusal    string      // what was wrong with the configuration read last, or nothing
 	isDraining bool
 }
 

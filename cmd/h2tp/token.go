@@ -30,10 +30,11 @@ type sharedToken struct {
 	file string
 	log  *slog.Logger
 	cur  atomic.Pointer[[]string]
+	last os.FileInfo // as it was looked at last; owned by follow
 }
 
 func newToken(file string, log *slog.Logger) (*sharedToken, error) {
-	t := &sharedToken{file: file, log: log}
+	t := &sharedToken{file: file, log: log, last: stampOf(file)}
 	list, err := t.read()
 	t.cur.Store(&list)
 	return t, err
@@ -89,20 +90,14 @@ func (t *sharedToken) reload() {
 func (t *sharedToken) follow(ctx context.Context) {
 	ticker := time.NewTicker(tokenPeriod)
 	defer ticker.Stop()
-	last := ""
 	for {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
 			return
 		}
-		fi, err := os.Stat(t.file)
-		now := fmt.Sprint(err)
-		if err == nil {
-			now = fmt.Sprint(fi.ModTime(), fi.Size())
-		}
-		if now != last { // what is wrong with it is said once
-			last = now
+		if now := stampOf(t.file); !isSame(now, t.last) { // what is wrong with it is said once
+			t.last = now
 			t.reload()
 		}
 	}

@@ -79,7 +79,7 @@ func Server(cfg ServerConfig) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.config, nil
+	return l.config(cfg.Protocols), nil
 }
 
 // Client reads the files and returns the configuration of who dials, which does not follow them; see [NewClient].
@@ -88,13 +88,14 @@ func Client(cfg ClientConfig) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.config, nil
+	return l.config(cfg.Protocols), nil
 }
 
 // loaded is what the files say at one time.
 type loaded struct {
-	config *tls.Config
-	certs  []*x509.Certificate // of this end, leaves only
+	config func(protocols []string) *tls.Config // another one each time
+	pairs  []tls.Certificate                    // of this end
+	certs  []*x509.Certificate                  // their leaves
 }
 
 // sealing are the cipher suites of TLS 1.2 with forward secrecy and authenticated encryption. Those of 1.3 all are so.
@@ -105,11 +106,7 @@ var sealing = []uint16{
 }
 
 func (cfg *ServerConfig) load() (*loaded, error) {
-	c := base(cfg.Protocols)
-	if len(cfg.Protocols) > 0 {
-		c.CipherSuites = sealing
-	}
-	l := &loaded{config: c}
+	l := new(loaded)
 	switch {
 	case len(cfg.Pairs) == 0 && cfg.Certificate == nil && cfg.ACME == nil:
 		return nil, errors.New("certs: no certificate: Pairs, Certificate and ACME are empty")
@@ -122,47 +119,57 @@ func (cfg *ServerConfig) load() (*loaded, error) {
 		}
 	}
 	if cfg.Certificate != nil {
-		c.Certificates = append(c.Certificates, *cfg.Certificate)
+		l.pairs = append(l.pairs, *cfg.Certificate)
 	}
+	var clientCAs *x509.CertPool
 	if cfg.ClientCAFile != "" {
-		pool, err := pool("ClientCAFile", cfg.ClientCAFile)
-		if err != nil {
+		var err error
+		if clientCAs, err = pool("ClientCAFile", cfg.ClientCAFile); err != nil {
 			return nil, err
 		}
-		c.ClientCAs, c.ClientAuth = pool, tls.RequireAndVerifyClientCert
+	}
+	l.config = func(protocols []string) *tls.Config {
+		c := base(protocols)
+		c.Certificates = l.pairs
+		if len(protocols) > 0 {
+			c.CipherSuites = sealing
+		}
+		if clientCAs != nil {
+			c.ClientCAs, c.ClientAuth = clientCAs, tls.RequireAndVerifyClientCert
+		}
 		if len(cfg.ClientNames) > 0 {
 			c.VerifyConnection = allowNames(cfg.ClientNames, c.VerifyConnection)
 		}
-	}
-	if cfg.ACME != nil {
-		cfg.ACME.join(c)
+		if cfg.ACME != nil {
+			cfg.ACME.join(c)
+		}
+		return c
 	}
 	return l, nil
 }
 
 func (cfg *ClientConfig) load() (*loaded, error) {
-	c := base(cfg.Protocols)
-	l := &loaded{config: c}
-	c.RootCAs = cfg.RootCAs
-	c.ServerName = cfg.ServerName
-	c.InsecureSkipVerify = cfg.InsecureSkipVerify
-	if len(cfg.Protocols) > 0 {
-		c.VerifyConnection = nil // a server that knows no ALPN speaks HTTP/1.1
-	}
+	l := new(loaded)
+	roots := cfg.RootCAs
 	if cfg.CAFile != "" {
 		if cfg.RootCAs != nil {
 			return nil, errors.New("certs: both CAFile and RootCAs are set")
 		}
-		pool, err := pool("CAFile", cfg.CAFile)
-		if err != nil {
+		var err error
+		if roots, err = pool("CAFile", cfg.CAFile); err != nil {
 			return nil, err
 		}
-		c.RootCAs = pool
 	}
 	if cfg.CertFile != "" || cfg.KeyFile != "" {
 		if err := l.add(Pair{cfg.CertFile, cfg.KeyFile}); err != nil {
 			return nil, err
 		}
+	}
+	l.config = func(protocols []string) *tls.Config {
+		c := base(protocols)
+		c.Certificates, c.RootCAs = l.pairs, roots
+		c.ServerName, c.InsecureSkipVerify = cfg.ServerName, cfg.InsecureSkipVerify
+		return c
 	}
 	return l, nil
 }
@@ -176,7 +183,7 @@ func (l *loaded) add(p Pair) error {
 	if time.Now().After(cert.Leaf.NotAfter) {
 		return fmt.Errorf("certs: CertFile %q: expired %s", p.CertFile, cert.Leaf.NotAfter.UTC().Format(time.RFC3339))
 	}
-	l.config.Certificates = append(l.config.Certificates, cert)
+	l.pairs = append(l.pairs, cert)
 	l.certs = append(l.certs, cert.Leaf)
 	return nil
 }

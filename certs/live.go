@@ -25,23 +25,34 @@ const (
 // Live is a TLS configuration that follows its files. Its methods may be called concurrently.
 type Live struct {
 	// Immutable.
-	load  func() (*loaded, error)
-	files []string
-	log   *slog.Logger
-	outer *tls.Config // a server's, for ever the same; nil for a client
-
-	tickets *tickets // nil without a file
+	load      func() (*loaded, error)
+	protocols []string // of Config
+	isServer  bool
+	files     []string
+	log       *slog.Logger
+	tickets   *tickets // nil without a file
 
 	cur atomic.Pointer[loaded]
 
-	mu     sync.Mutex // guards all below
-	stamps []os.FileInfo
-	warned time.Time // when certificates were last looked at for expiry
+	reading sync.Mutex // guards all below; held while files are read, which takes as long as their file system does
+	stamps  []os.FileInfo
+	warned  time.Time // when certificates were last looked at for expiry
+
+	mu    sync.Mutex // guards all below, and what views have
+	views []*view    // of a server
+}
+
+// view is a server's configuration with some protocols: one that is for ever the same, and what it comes to by the files.
+type view struct {
+	protocols []string
+	outer     *tls.Config
+	inner     atomic.Pointer[tls.Config]
 }
 
 // NewServer reads the files of cfg and returns a configuration that follows them. logger may be nil.
 func NewServer(cfg ServerConfig, logger *slog.Logger) (*Live, error) {
-	l := newLive(cfg.load, logger)
+	l := newLive(cfg.load, cfg.Protocols, logger)
+	l.isServer = true
 	for _, p := range cfg.Pairs {
 		l.files = append(l.files, p.CertFile, p.KeyFile)
 	}
@@ -52,14 +63,12 @@ func NewServer(cfg ServerConfig, logger *slog.Logger) (*Live, error) {
 		l.files = append(l.files, cfg.TicketKeyFile)
 		l.tickets = &tickets{file: cfg.TicketKeyFile}
 	}
-	l.outer = base(cfg.Protocols)
-	l.outer.GetConfigForClient = l.configFor
 	return l, l.Reload()
 }
 
 // NewClient reads the files of cfg and returns a configuration that follows them. logger may be nil.
 func NewClient(cfg ClientConfig, logger *slog.Logger) (*Live, error) {
-	l := newLive(cfg.load, logger)
+	l := newLive(cfg.load, cfg.Protocols, logger)
 	for _, f := range []string{cfg.CAFile, cfg.CertFile, cfg.KeyFile} {
 		if f != "" {
 			l.files = append(l.files, f)
@@ -68,23 +77,55 @@ func NewClient(cfg ClientConfig, logger *slog.Logger) (*Live, error) {
 	return l, l.Reload()
 }
 
-func newLive(load func() (*loaded, error), logger *slog.Logger) *Live {
+func newLive(load func() (*loaded, error), protocols []string, logger *slog.Logger) *Live {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	return &Live{load: load, log: logger}
+	return &Live{load: load, protocols: protocols, log: logger}
 }
 
 // Config returns the configuration. A server's is the same each time and follows the files by itself; a
 // client's is that of now: ask again for each connection.
-func (l *Live) Config() *tls.Config {
-	if l.outer != nil {
-		return l.outer
+func (l *Live) Config() *tls.Config { return l.ConfigFor(l.protocols...) }
+
+// ConfigFor is Config with other Protocols: the files are read, and what is wrong with them is logged, once for all.
+func (l *Live) ConfigFor(protocols ...string) *tls.Config {
+	if !l.isServer {
+		return l.cur.Load().config(protocols)
 	}
-	return l.cur.Load().config
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, v := range l.views {
+		if slices.Equal(v.protocols, protocols) {
+			return v.outer
+		}
+	}
+	v := &view{protocols: protocols, outer: base(protocols)}
+	v.outer.GetConfigForClient = v.configFor
+	l.setLocked(v, time.Now())
+	l.views = append(l.views, v)
+	return v.outer
 }
 
-func (l *Live) configFor(*tls.ClientHelloInfo) (*tls.Config, error) { return l.cur.Load().config, nil }
+// setLocked makes a view what the files say. Ticket keys are set within: who uses the outer configuration may have cloned it.
+func (l *Live) setLocked(v *view, now time.Time) {
+	c := l.cur.Load().config(v.protocols)
+	if l.tickets != nil {
+		c.SetSessionTicketKeys(l.tickets.keys(now))
+	}
+	v.inner.Store(c)
+}
+
+// configFor asks the inner configuration too, which crypto/tls does not.
+func (v *view) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	c := v.inner.Load()
+	if c.GetConfigForClient != nil {
+		if other, err := c.GetConfigForClient(hello); other != nil || err != nil {
+			return other, err
+		}
+	}
+	return c, nil
+}
 
 // Certificates returns the certificates now shown, leaves only, without those of ACME. They must not be changed.
 func (l *Live) Certificates() []*x509.Certificate { return l.cur.Load().certs }
@@ -92,24 +133,33 @@ func (l *Live) Certificates() []*x509.Certificate { return l.cur.Load().certs }
 // Reload reads all files. What it finds is used for new connections; when something is wrong with it, what was
 // there before stays, whole, and the error says what is wrong.
 func (l *Live) Reload() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.reading.Lock()
+	defer l.reading.Unlock()
 	l.stamps = stampsOf(l.files) // before reading: a change meanwhile is seen by the next look
-	return l.reloadLocked()
+	return l.read()
 }
 
-func (l *Live) reloadLocked() error {
+// read is Reload while reading is held.
+func (l *Live) read() error {
 	next, err := l.load()
 	if err != nil {
 		return err
 	}
+	var secret []byte
 	if l.tickets != nil {
-		if err := l.tickets.read(); err != nil {
+		if secret, err = l.tickets.read(); err != nil {
 			return err
 		}
-		next.config.SetSessionTicketKeys(l.tickets.keys(time.Now()))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.tickets != nil {
+		l.tickets.secret = secret
 	}
 	l.cur.Store(next)
+	for _, v := range l.views {
+		l.setLocked(v, time.Now())
+	}
 	return nil
 }
 
@@ -128,26 +178,35 @@ func (l *Live) Follow(ctx context.Context) {
 }
 
 func (l *Live) look(now time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.reading.Lock()
+	defer l.reading.Unlock()
 	if stamps := stampsOf(l.files); !slices.EqualFunc(stamps, l.stamps, isSame) {
 		l.stamps = stamps
-		if err := l.reloadLocked(); err != nil {
+		if err := l.read(); err != nil {
 			l.log.Error("certificates not reloaded, the old ones stay", "err", err)
 		} else {
 			l.log.Info("certificates reloaded", "names", l.names())
 			l.warned = time.Time{}
 		}
 	}
-	if l.tickets != nil && l.tickets.isStale(now) {
-		l.cur.Load().config.SetSessionTicketKeys(l.tickets.keys(now))
-	}
+	l.renewTicketKeys(now)
 	if now.Sub(l.warned) >= warnPeriod {
 		l.warned = now
 		for _, c := range l.cur.Load().certs {
 			if left := c.NotAfter.Sub(now); left < min(warnBefore, c.NotAfter.Sub(c.NotBefore)/3) {
 				l.log.Warn("certificate expires soon", "names", namesOf(c), "expires", c.NotAfter, "left", left.Round(time.Minute))
 			}
+		}
+	}
+}
+
+func (l *Live) renewTicketKeys(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.tickets != nil && l.tickets.isStale(now) {
+		keys := l.tickets.keys(now)
+		for _, v := range l.views {
+			v.inner.Load().SetSessionTicketKeys(keys)
 		}
 	}
 }

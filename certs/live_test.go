@@ -145,6 +145,45 @@ func TestAnotherFileOfTheSameSizeAndTimeIsNoticed(t *testing.T) {
 	}
 }
 
+// What listeners of several protocols show is read once, and follows the files for all.
+func TestConfigurationsOfSeveralProtocolsHaveTheSameFiles(t *testing.T) {
+	ca := newCA(t)
+	certFile, keyFile := writePair(t, issue(t, ca, "back.example"))
+	live, err := NewServer(ServerConfig{Pairs: []Pair{{certFile, keyFile}}, TicketKeyFile: write(t, "tickets", bytes.Repeat([]byte("x"), 32))}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hop, web := live.Config(), live.ConfigFor("h2", "http/1.1")
+	if live.Config() != hop || live.ConfigFor("h2", "http/1.1") != web || hop == web {
+		t.Error("want one configuration for each choice of protocols")
+	}
+	serials := func() (list []string) {
+		t.Helper()
+		old := &tls.Config{RootCAs: ca.Pool(), ServerName: "back.example", NextProtos: []string{"http/1.1"}, MaxVersion: tls.VersionTLS12}
+		if _, err := handshake(t, hop, old); err == nil {
+			t.Error("the hop takes TLS 1.2")
+		}
+		for _, server := range []*tls.Config{hop, web} {
+			client := &tls.Config{RootCAs: ca.Pool(), ServerName: "back.example", NextProtos: []string{"h2"}}
+			if server == web {
+				client = old
+			}
+			state, err := handshake(t, server, client)
+			if err != nil {
+				t.Fatal(err)
+			}
+			list = append(list, state.PeerCertificates[0].SerialNumber.String())
+		}
+		return list
+	}
+	first := serials()
+	replace(t, issue(t, ca, "back.example"), certFile, keyFile)
+	live.look(time.Now())
+	if second := serials(); first[0] != first[1] || second[0] != second[1] || first[0] == second[0] {
+		t.Errorf("got %q, then %q; want another for both", first, second)
+	}
+}
+
 func TestAClientFollowsItsFiles(t *testing.T) {
 	ca, next := newCA(t), newCA(t)
 	caFile := write(t, "ca.pem", ca.PEM())
@@ -270,7 +309,7 @@ func TestSessionsResumeAcrossProcessesWithOneTicketFile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return live.Config()
+		return live.Config().Clone() // as package pool does
 	}
 	for _, c := range []struct {
 		name string
@@ -296,6 +335,27 @@ func TestSessionsResumeAcrossProcessesWithOneTicketFile(t *testing.T) {
 	short := write(t, "tickets", []byte("short"))
 	if _, err := NewServer(ServerConfig{Pairs: []Pair{{certFile, keyFile}}, TicketKeyFile: short}, nil); err == nil || !strings.Contains(err.Error(), short) {
 		t.Errorf("short secret: got %v; want an error that names the file", err)
+	}
+}
+
+func TestNewTicketKeysReachWhoUsesTheConfiguration(t *testing.T) {
+	ca := newCA(t)
+	certFile, keyFile := writePair(t, issue(t, ca, "back.example"))
+	secret := write(t, "tickets", bytes.Repeat([]byte("x"), 32))
+	live, err := NewServer(ServerConfig{Pairs: []Pair{{certFile, keyFile}}, TicketKeyFile: secret}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := live.Config().Clone() // as package pool does
+	client := &tls.Config{RootCAs: ca.Pool(), ServerName: "back.example", NextProtos: []string{"h2"}, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+	for i, want := range []bool{false, true, false} {
+		if i == 2 {
+			live.look(time.Now().Add(2 * ticketPeriod)) // the old keys decrypt no more
+		}
+		state, err := handshake(t, config, client)
+		if err != nil || state.DidResume != want {
+			t.Errorf("handshake %d: resumed %v, %v; want %v", i+1, state.DidResume, err, want)
+		}
 	}
 }
 

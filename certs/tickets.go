@@ -14,7 +14,9 @@ const ticketPeriod = 12 * time.Hour
 // tickets derives session ticket keys from a secret that processes share, so that they change at the same time
 // without a word between them. Who learns the secret can read the tickets of all times until it is replaced.
 type tickets struct {
-	file   string
+	file string // immutable
+
+	// Guarded by Live.mu.
 	secret []byte
 	period int64 // of the keys last given out
 }
@@ -22,16 +24,15 @@ type tickets struct {
 // leastTicketSecret is the size of an AES-256 key.
 const leastTicketSecret = 32
 
-func (t *tickets) read() error {
+func (t *tickets) read() ([]byte, error) {
 	b, err := read("TicketKeyFile", t.file)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(b) < leastTicketSecret {
-		return fmt.Errorf("certs: TicketKeyFile %q: %d bytes; want %d random ones at least", t.file, len(b), leastTicketSecret)
+		return nil, fmt.Errorf("certs: TicketKeyFile %q: %d bytes; want %d random ones at least", t.file, len(b), leastTicketSecret)
 	}
-	t.secret = b
-	return nil
+	return b, nil
 }
 
 func periodOf(now time.Time) int64 { return now.Unix() / int64(ticketPeriod/time.Second) }

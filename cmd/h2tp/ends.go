@@ -118,12 +118,12 @@ func (o *options) newEnd(k kind, ways []proxy.Route, log *slog.Logger) (end, err
 	case "http":
 		return proxy.NewFront(cfg)
 	case "https":
-		cfg.ListenTLS = o.webTLS.Config()
+		cfg.ListenTLS = o.listenTLS.ConfigFor("h2", "http/1.1")
 		return proxy.NewFront(cfg)
 	case "redirect":
 		return o.newRedirector(o.httpsAddr), nil
 	case "h2tp":
-		cfg.ListenTLS = o.hopTLS.Config()
+		cfg.ListenTLS = o.listenTLS.Config()
 	default:
 		cfg.Cleartext = true
 	}

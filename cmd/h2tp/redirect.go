@@ -48,8 +48,8 @@ func (o *options) hasCertificate(host string) bool {
 	if o.acme != nil && o.acme.Lists(host) {
 		return true
 	}
-	if o.webTLS != nil {
-		for _, c := range o.webTLS.Certificates() {
+	if o.listenTLS != nil {
+		for _, c := range o.listenTLS.Certificates() {
 			if c.VerifyHostname(host) == nil {
 				return true
 			}

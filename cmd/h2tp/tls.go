@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -24,9 +25,9 @@ type tlsOptions struct {
 	ca, clientCert, clientKey, serverName string // of the destinations
 	insecureSkipVerify                    bool
 
-	webTLS, hopTLS *certs.Live   // of https and of h2tp listeners; nil without such
-	live           []*certs.Live // all that follow files
-	acme           *certs.ACME   // nil without names
+	listenTLS *certs.Live   // of https and h2tp listeners; nil without such
+	live      []*certs.Live // all that follow files
+	acme      *certs.ACME   // nil without names
 }
 
 // checkTLS finds what is missing and what contradicts among the flags of TLS.
@@ -103,14 +104,10 @@ func (o *options) loadListenTLS() (err error) {
 		return step("flag --client-ca", err)
 	}
 	cfg.TicketKeyFile = o.ticketKeys
-	if o.hopTLS, err = certs.NewServer(cfg, o.log); err != nil {
+	if o.listenTLS, err = certs.NewServer(cfg, o.log); err != nil {
 		return step("flag --ticket-keys", err)
 	}
-	cfg.Protocols = []string{"h2", "http/1.1"}
-	if o.webTLS, err = certs.NewServer(cfg, o.log); err != nil {
-		return step("flags --cert and --key", err)
-	}
-	o.live = append(o.live, o.hopTLS, o.webTLS)
+	o.live = append(o.live, o.listenTLS)
 	return o.checkListenNames()
 }
 
@@ -121,7 +118,7 @@ func (o *options) checkListenNames() error {
 			continue
 		}
 		isNamed := func(c *x509.Certificate) bool { return c.VerifyHostname(e.host) == nil }
-		if !slices.ContainsFunc(o.hopTLS.Certificates(), isNamed) {
+		if !slices.ContainsFunc(o.listenTLS.Certificates(), isNamed) {
 			return about("cert", fmt.Errorf("flag --cert: no certificate has the name %s of %s", e.host, e.url))
 		}
 	}
@@ -135,17 +132,12 @@ func (o *options) loadToTLS() error {
 		return step("flag --ca", err)
 	}
 	cfg.CertFile, cfg.KeyFile = o.clientCert, o.clientKey
-	hop, err := certs.NewClient(cfg, o.log)
+	l, err := certs.NewClient(cfg, o.log)
 	if err != nil {
 		return step("flags --client-cert and --client-key", err)
 	}
-	cfg.Protocols = []string{"http/1.1"}
-	web, err := certs.NewClient(cfg, o.log)
-	if err != nil {
-		return step("flags --client-cert and --client-key", err)
-	}
-	o.live = append(o.live, hop, web)
-	o.TLS, o.upstreamTLS = hop.Config, web.Config
+	o.live = append(o.live, l)
+	o.TLS, o.upstreamTLS = l.Config, func() *tls.Config { return l.ConfigFor("http/1.1") }
 	return nil
 }
 
@@ -167,11 +159,12 @@ func (s *server) follow(ctx context.Context, o *options) {
 
 // reload reads the certificates anew, as SIGHUP asks.
 func reload(live []*certs.Live, log *slog.Logger) error {
+	var errs []error
 	for _, l := range live {
 		if err := l.Reload(); err != nil {
 			log.Error("certificates not reloaded, the old ones stay", "err", err)
-			return fmt.Errorf("certificates not reloaded, the old ones stay: %w", err)
+			errs = append(errs, fmt.Errorf("certificates not reloaded, the old ones stay: %w", err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }

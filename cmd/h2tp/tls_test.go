@@ -107,6 +107,25 @@ func TestBrokenTLSInputIsOneLineAndExitCode2(t *testing.T) {
 	}
 }
 
+// Whatever number of listeners and destinations have it.
+func TestACertificateIsSpokenOfOnce(t *testing.T) {
+	cert, key := writeCert(t, time.Now().Add(time.Minute))
+	p := startServe(t, "--listen", "https://127.0.0.1:0,h2tp://127.0.0.1:0", "--cert", cert, "--key", key,
+		"--to", "https://127.0.0.1:1,h2tp://127.0.0.1:1", "--client-cert", cert, "--client-key", key, "--admin", "http://127.0.0.1:0")
+	operate := "http://" + p.out.await(t, "addr=http://")
+	awaitCount(t, p.out, "certificate expires soon", 2)
+	writeFile(t, cert, []byte("garbage"))
+	resp, body := do(t, newClient(t), newRequest(t, "POST", operate+"/reload", nil))
+	if n := strings.Count(body, "certificates not reloaded"); resp.StatusCode != 500 || n != 2 {
+		t.Errorf("got %s, with %d of the listeners' file and the destinations'; want 500 and 2: %s", resp.Status, n, body)
+	}
+	p.cancel()
+	p.ended()
+	if n := strings.Count(p.out.String(), "certificate expires soon"); n != 2 {
+		t.Errorf("said %d times that it expires; want 2:\n%s", n, p.out)
+	}
+}
+
 // The README's way from nothing to mutual TLS, and a renewal that SIGHUP puts to use.
 func TestEndToEndMutualTLSAndRenewal(t *testing.T) {
 	r := newRig(t)

@@ -55,11 +55,13 @@ type ACME struct {
 	exact   []string
 	suffix  []string // with the dot in front
 	manager *autocert.Manager
-	cache   autocert.Cache
-	cool    coolDown
-	ctx     context.Context // of what is asked of the authority; ends at Close
-	cancel  context.CancelFunc
-	wg      sync.WaitGroup // orderLoops
+	// challenge is for connections by which the authority verifies a name.
+	challenge *tls.Config
+	cache     autocert.Cache
+	cool      coolDown
+	ctx       context.Context // of what is asked of the authority; ends at Close
+	cancel    context.CancelFunc
+	wg        sync.WaitGroup // orderLoops
 
 	mu      sync.Mutex          // guards all below
 	known   map[string]struct{} // names that had a certificate
@@ -123,6 +125,7 @@ func NewACME(cfg ACMEConfig) (*ACME, error) {
 		Prompt: autocert.AcceptTOS, Cache: a.cache, HostPolicy: a.policy, Client: client,
 		Email: cfg.Email, RenewBefore: cfg.RenewBefore,
 	}
+	a.challenge = &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{acme.ALPNProto}, GetCertificate: a.manager.GetCertificate}
 	return a, nil
 }
 
@@ -147,27 +150,17 @@ func (a *ACME) readNames() error {
 
 // join makes c show a's certificates and answer its challenges.
 func (a *ACME) join(c *tls.Config) {
-	c.NextProtos = append(slices.Clone(c.NextProtos), acme.ALPNProto)
 	c.GetCertificate = a.GetCertificate
-	if verify := c.VerifyConnection; verify != nil {
-		c.VerifyConnection = func(s tls.ConnectionState) error {
-			if s.NegotiatedProtocol == acme.ALPNProto {
-				return nil // the authority; who serves closes the connection
-			}
-			return verify(s)
-		}
+	c.GetConfigForClient = a.configFor
+}
+
+// configFor answers the authority by a configuration of its own: it has no certificate to show, whatever clients need,
+// offers one protocol alone, and may speak TLS 1.2 to a hop's listener too (RFC 8737 section 4).
+func (a *ACME) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	if !isChallenge(hello) {
+		return nil, nil
 	}
-	if c.ClientAuth != tls.NoClientCert { // the authority has no certificate to show
-		strict := c.Clone()
-		c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-			if !isChallenge(hello) {
-				return strict, nil
-			}
-			open := strict.Clone()
-			open.ClientAuth = tls.NoClientCert
-			return open, nil
-		}
-	}
+	return a.challenge, nil
 }
 
 // IsChallenge reports whether a connection was the authority's, to verify a name. It carries nothing

@@ -1,6 +1,9 @@
 package certs
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -11,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -103,6 +107,13 @@ func TestErrorsNameFieldAndFile(t *testing.T) {
 	garbage := write(t, "garbage.pem", []byte("garbage\n"))
 	missing := filepath.Join(t.TempDir(), "x.pem")
 	oldCert, oldKey := writePair(t, issueUntil(t, ca, time.Now().Add(-time.Minute), "back.example"))
+	earlyCert, earlyKey := writePair(t, issueFrom(t, ca, time.Now().Add(time.Hour), "back.example"))
+	var oldCA *DevCA
+	synctest.Test(t, func(t *testing.T) { oldCA = newCA(t) }) // of the year 2000
+	oldAuthority := write(t, "ca.pem", oldCA.PEM())
+	clientCA := func(file string, names ...string) ServerConfig {
+		return ServerConfig{Certificate: &cert, ClientCAFile: file, ClientNames: names}
+	}
 	pair := func(cert, key string) ServerConfig { return ServerConfig{Pairs: []Pair{{cert, key}}} }
 	server := func(c ServerConfig) error { _, err := Server(c); return err }
 	client := func(c ClientConfig) error { _, err := Client(c); return err }
@@ -121,8 +132,13 @@ func TestErrorsNameFieldAndFile(t *testing.T) {
 		{server(pair(certFile, otherKey)), []string{"KeyFile", otherKey, "does not match"}},
 		{server(pair(oldCert, oldKey)), []string{"CertFile", oldCert, "expired"}},
 		{server(ServerConfig{Certificate: &cert, ClientNames: []string{"a"}}), []string{"ClientNames", "ClientCAFile"}},
-		{server(ServerConfig{Certificate: &cert, ClientCAFile: garbage}), []string{"ClientCAFile", garbage, "no certificate"}},
-		{server(ServerConfig{Certificate: &cert, ClientCAFile: missing}), []string{"ClientCAFile", missing, "no such file"}},
+		{server(pair(earlyCert, earlyKey)), []string{"CertFile", earlyCert, "not valid before"}},
+		{client(ClientConfig{CertFile: earlyCert, KeyFile: earlyKey}), []string{"CertFile", earlyCert, "not valid before"}},
+		{server(clientCA(garbage)), []string{"ClientCAFile", garbage, "no certificate"}},
+		{server(clientCA(missing)), []string{"ClientCAFile", missing, "no such file"}},
+		{server(clientCA(certFile)), []string{"ClientCAFile", certFile, "of back.example is no authority's"}},
+		{server(clientCA(oldAuthority)), []string{"ClientCAFile", oldAuthority, "expired 200"}},
+		{server(clientCA(write(t, "ca.pem", ca.PEM()), "a b")), []string{`"a b" is no name of DNS, no IP address and no URI`}},
 		{client(ClientConfig{CAFile: garbage}), []string{"certs: CAFile", garbage, "no certificate"}},
 		{client(ClientConfig{CAFile: missing}), []string{"certs: CAFile", missing, "no such file"}},
 		{client(ClientConfig{CAFile: certFile, RootCAs: ca.Pool()}), []string{"both CAFile and RootCAs"}},
@@ -142,6 +158,9 @@ func TestErrorsNameFieldAndFile(t *testing.T) {
 		if strings.Contains(got, "\n") || strings.Count(got, missing) > 1 {
 			t.Errorf("got %q; want one line that names the file once", got)
 		}
+	}
+	if err := server(clientCA(write(t, "ca.pem", append(oldCA.PEM(), ca.PEM()...)))); err != nil {
+		t.Errorf("an authority beside its successor: %v", err)
 	}
 	if err := client(ClientConfig{CAFile: missing}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v; want fs.ErrNotExist below it", err)
@@ -225,6 +244,21 @@ func issueUntil(t *testing.T, ca *DevCA, end time.Time, names ...string) tls.Cer
 	short := *ca.cert
 	short.NotAfter = end
 	return issue(t, &DevCA{cert: &short, key: ca.key}, names...)
+}
+
+// issueFrom issues a certificate that is valid from that time on.
+func issueFrom(t *testing.T, ca *DevCA, from time.Time, name string) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{NotBefore: from, NotAfter: from.Add(time.Hour), DNSNames: []string{name}}
+	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, key.Public(), ca.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 func writePair(t *testing.T, cert tls.Certificate) (certFile, keyFile string) {

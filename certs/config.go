@@ -6,12 +6,16 @@
 package certs
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -32,12 +36,12 @@ type ServerConfig struct {
 	// ACME obtains the certificates of its names. Its names go before those of Pairs.
 	ACME *ACME
 
-	// ClientCAFile names a PEM file of certificate authorities. When it is set, a client must show a
-	// certificate that one of them vouches for. If empty, clients are not asked for one.
+	// ClientCAFile names a PEM file of certificate authorities, one of which at least is valid now. When it is set, a
+	// client must show a certificate that one of them vouches for. If empty, clients are not asked for one.
 	ClientCAFile string
 
-	// ClientNames are the only names a client's certificate may carry, among its subject alternative names:
-	// a DNS name, an IP address, or a URI as it stands there. If empty, any name may. It needs ClientCAFile.
+	// ClientNames are the only names a client's certificate may carry, among its subject alternative names: DNS
+	// names, in any case, IP addresses, and URIs as they stand there. If empty, any name may. It needs ClientCAFile.
 	ClientNames []string
 
 	// TicketKeyFile names a file of 32 random bytes or more. Processes that have the same resume each
@@ -75,7 +79,7 @@ type ClientConfig struct {
 
 // Server reads the files and returns the listener's configuration, which does not follow them; see [NewServer].
 func Server(cfg ServerConfig) (*tls.Config, error) {
-	l, err := cfg.load()
+	l, err := cfg.load(nil)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +88,7 @@ func Server(cfg ServerConfig) (*tls.Config, error) {
 
 // Client reads the files and returns the configuration of who dials, which does not follow them; see [NewClient].
 func Client(cfg ClientConfig) (*tls.Config, error) {
-	l, err := cfg.load()
+	l, err := cfg.load(nil)
 	if err != nil {
 		return nil, err
 	}
@@ -93,9 +97,10 @@ func Client(cfg ClientConfig) (*tls.Config, error) {
 
 // loaded is what the files say at one time.
 type loaded struct {
-	config func(protocols []string) *tls.Config // another one each time
-	pairs  []tls.Certificate                    // of this end
-	certs  []*x509.Certificate                  // their leaves
+	config      func(protocols []string) *tls.Config // another one each time
+	pairs       []tls.Certificate                    // of this end
+	certs       []*x509.Certificate                  // their leaves
+	authorities []*x509.Certificate                  // of clients
 }
 
 // sealing are the cipher suites of TLS 1.2 with forward secrecy and authenticated encryption. Those of 1.3 all are so.
@@ -105,7 +110,8 @@ var sealing = []uint16{
 	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 }
 
-func (cfg *ServerConfig) load() (*loaded, error) {
+// load reads the files. What was shown before, nil at the start, may have expired meanwhile.
+func (cfg *ServerConfig) load(before *loaded) (*loaded, error) {
 	l := new(loaded)
 	switch {
 	case len(cfg.Pairs) == 0 && cfg.Certificate == nil && cfg.ACME == nil:
@@ -114,7 +120,7 @@ func (cfg *ServerConfig) load() (*loaded, error) {
 		return nil, errors.New("certs: ClientNames has no effect without ClientCAFile")
 	}
 	for _, p := range cfg.Pairs {
-		if err := l.add(p); err != nil {
+		if err := l.add(p, before); err != nil {
 			return nil, err
 		}
 	}
@@ -123,10 +129,17 @@ func (cfg *ServerConfig) load() (*loaded, error) {
 	}
 	var clientCAs *x509.CertPool
 	if cfg.ClientCAFile != "" {
-		var err error
-		if clientCAs, err = pool("ClientCAFile", cfg.ClientCAFile); err != nil {
+		if err := l.addAuthorities(cfg.ClientCAFile, before); err != nil {
 			return nil, err
 		}
+		clientCAs = x509.NewCertPool()
+		for _, c := range l.authorities {
+			clientCAs.AddCert(c)
+		}
+	}
+	names, err := readNames(cfg.ClientNames)
+	if err != nil {
+		return nil, err
 	}
 	l.config = func(protocols []string) *tls.Config {
 		c := base(protocols)
@@ -138,7 +151,7 @@ func (cfg *ServerConfig) load() (*loaded, error) {
 			c.ClientCAs, c.ClientAuth = clientCAs, tls.RequireAndVerifyClientCert
 		}
 		if len(cfg.ClientNames) > 0 {
-			c.VerifyConnection = allowNames(cfg.ClientNames, c.VerifyConnection)
+			c.VerifyConnection = names.allow(c.VerifyConnection)
 		}
 		if cfg.ACME != nil {
 			cfg.ACME.join(c)
@@ -148,7 +161,7 @@ func (cfg *ServerConfig) load() (*loaded, error) {
 	return l, nil
 }
 
-func (cfg *ClientConfig) load() (*loaded, error) {
+func (cfg *ClientConfig) load(before *loaded) (*loaded, error) {
 	l := new(loaded)
 	roots := cfg.RootCAs
 	if cfg.CAFile != "" {
@@ -161,7 +174,7 @@ func (cfg *ClientConfig) load() (*loaded, error) {
 		}
 	}
 	if cfg.CertFile != "" || cfg.KeyFile != "" {
-		if err := l.add(Pair{cfg.CertFile, cfg.KeyFile}); err != nil {
+		if err := l.add(Pair{cfg.CertFile, cfg.KeyFile}, before); err != nil {
 			return nil, err
 		}
 	}
@@ -174,18 +187,73 @@ func (cfg *ClientConfig) load() (*loaded, error) {
 	return l, nil
 }
 
-// add reads a pair.
-func (l *loaded) add(p Pair) error {
+// add reads a pair. It is to be valid, or was shown before: one that has expired must not keep others from being renewed.
+func (l *loaded) add(p Pair, before *loaded) error {
 	cert, err := keyPair(p.CertFile, p.KeyFile)
 	if err != nil {
 		return err
 	}
-	if time.Now().After(cert.Leaf.NotAfter) {
-		return fmt.Errorf("certs: CertFile %q: expired %s", p.CertFile, cert.Leaf.NotAfter.UTC().Format(time.RFC3339))
+	if why := datesOf(cert.Leaf, time.Now()); why != "" && !(before != nil && slices.ContainsFunc(before.certs, cert.Leaf.Equal)) {
+		return fmt.Errorf("certs: CertFile %q: %s", p.CertFile, why)
 	}
 	l.pairs = append(l.pairs, cert)
 	l.certs = append(l.certs, cert.Leaf)
 	return nil
+}
+
+// addAuthorities reads those that vouch for clients. One that is valid is enough: where one takes the place of another, both
+// are there for a while.
+func (l *loaded) addAuthorities(file string, before *loaded) error {
+	b, err := read("ClientCAFile", file)
+	if err != nil {
+		return err
+	}
+	var why string
+	isOne := false
+	for block, rest := pem.Decode(b); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return fmt.Errorf("certs: ClientCAFile %q: %w", file, err)
+		}
+		if !isAuthority(c) {
+			return fmt.Errorf("certs: ClientCAFile %q: the certificate of %s is no authority's", file, strings.Join(titleOf(c), ", "))
+		}
+		dates := datesOf(c, time.Now())
+		isOne = isOne || dates == "" || before != nil && slices.ContainsFunc(before.authorities, c.Equal)
+		why = cmp.Or(why, dates)
+		l.authorities = append(l.authorities, c)
+	}
+	switch {
+	case len(l.authorities) == 0:
+		return fmt.Errorf("certs: ClientCAFile %q: no certificate in PEM form", file)
+	case !isOne:
+		return fmt.Errorf("certs: ClientCAFile %q: %s", file, why)
+	}
+	return nil
+}
+
+// isAuthority reports whether c may vouch for others, as crypto/x509 does: certificates of version 1 do not say.
+func isAuthority(c *x509.Certificate) bool {
+	return (c.IsCA || c.Version < 3) && (c.KeyUsage == 0 || c.KeyUsage&x509.KeyUsageCertSign != 0)
+}
+
+// datesOf says why a certificate is not valid at that time, or nothing.
+func datesOf(c *x509.Certificate, now time.Time) string {
+	switch {
+	case now.Before(c.NotBefore):
+		return "not valid before " + c.NotBefore.UTC().Format(time.RFC3339)
+	case now.After(c.NotAfter):
+		return "expired " + c.NotAfter.UTC().Format(time.RFC3339)
+	}
+	return ""
+}
+
+// isDue reports whether a certificate is about to expire, or has.
+func isDue(c *x509.Certificate, now time.Time) bool {
+	return c.NotAfter.Sub(now) < min(warnBefore, c.NotAfter.Sub(c.NotBefore)/3)
 }
 
 func base(protocols []string) *tls.Config {

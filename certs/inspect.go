@@ -106,14 +106,10 @@ func keyName(key any) string {
 
 // wrongOf says what is wrong with one certificate by itself.
 func wrongOf(c *x509.Certificate, now time.Time) (wrong []string) {
-	left := c.NotAfter.Sub(now)
-	switch {
-	case now.Before(c.NotBefore):
-		wrong = append(wrong, "not valid before "+c.NotBefore.UTC().Format(time.RFC3339))
-	case left <= 0:
-		wrong = append(wrong, "expired "+c.NotAfter.UTC().Format(time.RFC3339))
-	case left < min(warnBefore, c.NotAfter.Sub(c.NotBefore)/3):
-		wrong = append(wrong, fmt.Sprintf("expires in %v", left.Round(time.Minute)))
+	if why := datesOf(c, now); why != "" {
+		wrong = append(wrong, why)
+	} else if isDue(c, now) {
+		wrong = append(wrong, fmt.Sprintf("expires in %v", c.NotAfter.Sub(now).Round(time.Minute)))
 	}
 	if key, ok := c.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() < 2048 {
 		wrong = append(wrong, "RSA key of less than 2048 bits")

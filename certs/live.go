@@ -25,7 +25,7 @@ const (
 // Live is a TLS configuration that follows its files. Its methods may be called concurrently.
 type Live struct {
 	// Immutable.
-	load      func() (*loaded, error)
+	load      func(before *loaded) (*loaded, error)
 	protocols []string // of Config
 	isServer  bool
 	files     []string
@@ -77,7 +77,7 @@ func NewClient(cfg ClientConfig, logger *slog.Logger) (*Live, error) {
 	return l, l.Reload()
 }
 
-func newLive(load func() (*loaded, error), protocols []string, logger *slog.Logger) *Live {
+func newLive(load func(before *loaded) (*loaded, error), protocols []string, logger *slog.Logger) *Live {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
@@ -141,7 +141,7 @@ func (l *Live) Reload() error {
 
 // read is Reload while reading is held.
 func (l *Live) read() error {
-	next, err := l.load()
+	next, err := l.load(l.cur.Load())
 	if err != nil {
 		return err
 	}
@@ -157,6 +157,7 @@ func (l *Live) read() error {
 		l.tickets.secret = secret
 	}
 	l.cur.Store(next)
+	l.warned = time.Time{}
 	for _, v := range l.views {
 		l.setLocked(v, time.Now())
 	}
@@ -186,17 +187,24 @@ func (l *Live) look(now time.Time) {
 			l.log.Error("certificates not reloaded, the old ones stay", "err", err)
 		} else {
 			l.log.Info("certificates reloaded", "names", l.names())
-			l.warned = time.Time{}
 		}
 	}
 	l.renewTicketKeys(now)
 	if now.Sub(l.warned) >= warnPeriod {
 		l.warned = now
-		for _, c := range l.cur.Load().certs {
-			if left := c.NotAfter.Sub(now); left < min(warnBefore, c.NotAfter.Sub(c.NotBefore)/3) {
-				l.log.Warn("certificate expires soon", "names", namesOf(c), "expires", c.NotAfter, "left", left.Round(time.Minute))
-			}
+		cur := l.cur.Load()
+		for _, c := range slices.Concat(cur.certs, cur.authorities) {
+			warn(l.log, c, now)
 		}
+	}
+}
+
+// warn names a certificate that is about to expire, or has.
+func warn(log *slog.Logger, c *x509.Certificate, now time.Time, more ...any) {
+	if left := c.NotAfter.Sub(now); left <= 0 {
+		log.Error("certificate has expired", append([]any{"names", titleOf(c), "expires", c.NotAfter}, more...)...)
+	} else if isDue(c, now) {
+		log.Warn("certificate expires soon", append([]any{"names", titleOf(c), "expires", c.NotAfter, "left", left.Round(time.Minute)}, more...)...)
 	}
 }
 

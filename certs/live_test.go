@@ -246,6 +246,39 @@ func TestFollowLooksEveryTenSecondsAndWarnsOnceADay(t *testing.T) {
 	})
 }
 
+// What was shown and has expired since is warned of; a new one that has expired is refused.
+func TestAnExpiredCertificateKeepsNoOtherFromBeingRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		long, short := newCA(t), newCA(t)
+		short.cert.NotAfter = time.Now().Add(time.Hour)
+		oldCert, oldKey := writePair(t, issue(t, short, "old.example"))
+		certFile, keyFile := writePair(t, issue(t, long, "back.example"))
+		var log logBuffer
+		cfg := ServerConfig{Pairs: []Pair{{oldCert, oldKey}, {certFile, keyFile}}, ClientCAFile: write(t, "ca.pem", long.PEM())}
+		live, err := NewServer(cfg, slog.New(slog.NewTextHandler(&log, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		was := live.Certificates()
+		time.Sleep(2 * time.Hour)
+		replace(t, issue(t, long, "back.example"), certFile, keyFile)
+		live.look(time.Now())
+		if is := live.Certificates(); !is[0].Equal(was[0]) || is[1].Equal(was[1]) {
+			t.Error("want the expired certificate as it was, and the other renewed")
+		}
+		if got := log.take(); strings.Count(got, `level=ERROR msg="certificate has expired" names=[old.example]`) != 1 || strings.Count(got, "\n") != 2 {
+			t.Errorf("got log %q; want one line of what expired and one of what is new", got)
+		}
+		if _, err := NewServer(cfg, nil); err == nil {
+			t.Error("an expired certificate is taken at the start")
+		}
+		replace(t, issue(t, short, "old.example"), oldCert, oldKey)
+		if err := live.Reload(); err == nil || !strings.Contains(err.Error(), "expired") {
+			t.Errorf("got %v of an expired certificate that is new; want it refused", err)
+		}
+	})
+}
+
 func TestACertificateIsChosenByName(t *testing.T) {
 	ca := newCA(t)
 	var cfg ServerConfig
@@ -283,6 +316,12 @@ func TestOnlyListedClientsEnter(t *testing.T) {
 		{[]string{"10.1.2.3"}, []string{"10.1.2.3"}, ""},
 		{[]string{"other.example"}, []string{"front.example"}, "not on the list"},
 		{[]string{"*.example"}, []string{"front.example"}, "not on the list"},
+		{[]string{"*.Example"}, []string{"*.example"}, ""},
+		{[]string{"client.one"}, []string{"Client.One"}, ""},
+		{[]string{"CLIENT.one"}, []string{"client.ONE"}, ""},
+		{[]string{"fd00::1"}, []string{"FD00:0::1"}, ""},
+		{[]string{"10.1.2.3"}, []string{"::ffff:10.1.2.3"}, ""},
+		{[]string{"10.1.2.4"}, []string{"10.1.2.3"}, "not on the list"},
 	} {
 		server, err := Server(ServerConfig{Certificate: &cert, ClientCAFile: write(t, "ca.pem", ca.PEM()), ClientNames: c.list})
 		if err != nil {
@@ -296,6 +335,23 @@ func TestOnlyListedClientsEnter(t *testing.T) {
 		_, err = handshake(t, server, client)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%q against %q: got %v; want %q", c.names, c.list, err, c.want)
+		}
+	}
+}
+
+func TestNamesOnAListAreOfDNSAddressesAndURIs(t *testing.T) {
+	for name, want := range map[string]string{
+		"a": "dns", "A.b_c.example": "dns", "*.a.example": "dns", "10.0.0.1": "addr", "FD00::1": "addr", "spiffe://a/b": "uri", "urn:a:b": "uri",
+		"": "", " ": "", "a b": "", "a..b": "", ".a": "", "a.": "", "*": "", "*.*.a": "", "a/b": "", "a:80": "", "[::1]": "", "::1%eth0": "", "10.0.0": "",
+		"10.0.0.256": "", "-a": "", "ü.example": "", strings.Repeat("a", 64): "", strings.Repeat("a.", 127): "", "http://": "", "--help": "",
+	} {
+		l, err := readNames([]string{name})
+		got := ""
+		if err == nil {
+			got = map[[3]int]string{{1, 0, 0}: "dns", {0, 1, 0}: "addr", {0, 0, 1}: "uri"}[[3]int{len(l.dns), len(l.addrs), len(l.uris)}]
+		}
+		if got != want {
+			t.Errorf("%q: got %q, %v; want %q", name, got, err, want)
 		}
 	}
 }

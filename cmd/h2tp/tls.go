@@ -99,9 +99,13 @@ func (o *options) loadListenTLS() (err error) {
 	if _, err := certs.Server(cfg); err != nil {
 		return step("flags --cert and --key", err)
 	}
-	cfg.ClientCAFile, cfg.ClientNames = o.clientCA, o.clientNames
+	cfg.ClientCAFile = o.clientCA
 	if _, err := certs.Server(cfg); err != nil {
 		return step("flag --client-ca", err)
+	}
+	cfg.ClientNames = o.clientNames
+	if _, err := certs.Server(cfg); err != nil {
+		return step("flag --client-names", err)
 	}
 	cfg.TicketKeyFile = o.ticketKeys
 	if o.listenTLS, err = certs.NewServer(cfg, o.log); err != nil {

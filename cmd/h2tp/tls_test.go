@@ -57,6 +57,8 @@ func TestBrokenTLSInputIsOneLineAndExitCode2(t *testing.T) {
 	oldCert, oldKey := writeCert(t, time.Now().Add(-time.Minute))
 	garbage, missing := filepath.Join(dir, "garbage.pem"), filepath.Join(dir, "missing.pem")
 	writeFile(t, garbage, []byte("garbage"))
+	authority := filepath.Join(dir, "ca.pem")
+	writeFile(t, authority, newAuthority(t).PEM())
 	open := filepath.Join(dir, "open")
 	if err := os.Mkdir(open, 0o777); err != nil {
 		t.Fatal(err)
@@ -85,6 +87,8 @@ func TestBrokenTLSInputIsOneLineAndExitCode2(t *testing.T) {
 		{"a listener's name without a certificate", []string{"serve", "--listen", "h2tp://localhost:0", "--to", "http://x", "--cert", cert, "--key", key},
 			[]string{"--cert", "localhost"}},
 		{"authorities that are not there", good("--client-ca", missing), []string{"--client-ca", missing, "no such file"}},
+		{"an authority that is none", good("--client-ca", cert), []string{"--client-ca", cert, "no authority's"}},
+		{"a client's name that is none", good("--client-ca", authority, "--client-names", "a.example,b example"), []string{"--client-names", "b example"}},
 		{"authorities that are none", good("--client-ca", garbage), []string{"--client-ca", garbage, "no certificate"}},
 		{"ticket keys that are too short", good("--ticket-keys", garbage), []string{"--ticket-keys", garbage, "7 bytes"}},
 		{"a cache that others may write to", back("--acme-names", "a.example", "--acme-cache", open), []string{"--acme-", open, "0777"}},

@@ -28,7 +28,7 @@ type ACMEConfig struct {
 	// zero, 10 is used.
 	NewNames int
 	// CacheDir keeps the account's key, certificates and their keys, and what failed; several processes may
-	// share it. It is made, for its owner alone, when it is missing. Required.
+	// share it. It is made, for its owner alone, when it is missing, by [ACME.MakeCache] or the first write. Required.
 	CacheDir string
 	// DirectoryURL is the authority's. If empty, Let's Encrypt's is used.
 	DirectoryURL string
@@ -86,7 +86,7 @@ var (
 	errBudget     = errors.New("certs: too many new names this hour")
 )
 
-// NewACME checks cfg and makes the cache's directory. It asks the authority nothing yet.
+// NewACME checks cfg, and the cache's directory if it is there. It makes nothing and asks the authority nothing yet.
 func NewACME(cfg ACMEConfig) (*ACME, error) {
 	a := &ACME{cfg: cfg, known: make(map[string]struct{}), flights: make(map[string]*flight)}
 	if a.cfg.NewNames == 0 {
@@ -108,7 +108,7 @@ func NewACME(cfg ACMEConfig) (*ACME, error) {
 			return nil, err
 		}
 	}
-	if err := makeCache(cfg.CacheDir); err != nil {
+	if err := checkCache(cfg.CacheDir); err != nil {
 		return nil, err
 	}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
@@ -119,8 +119,8 @@ func NewACME(cfg ACMEConfig) (*ACME, error) {
 		HTTPClient:   &http.Client{Transport: ending{transport, a.ctx}, Timeout: askTimeout},
 		RetryBackoff: backoff,
 	}
-	a.cache = autocert.DirCache(cfg.CacheDir)
-	a.cool = coolDown{cache: a.cache}
+	a.cache = &dirCache{DirCache: autocert.DirCache(cfg.CacheDir), log: a.cfg.Logger}
+	a.cool.cache = a.cache
 	a.manager = &autocert.Manager{
 		Prompt: autocert.AcceptTOS, Cache: a.cache, HostPolicy: a.policy, Client: client,
 		Email: cfg.Email, RenewBefore: cfg.RenewBefore,
@@ -136,7 +136,7 @@ func (a *ACME) readNames() error {
 	for _, name := range a.cfg.Names {
 		plain, isSuffix := strings.CutPrefix(name, "*.")
 		ascii, err := idna.Lookup.ToASCII(plain)
-		if err != nil || !strings.Contains(ascii, ".") && !isSuffix || ascii == "" {
+		if err != nil || !strings.Contains(ascii, ".") && !isSuffix || !isDNSName(ascii) {
 			return fmt.Errorf("certs: %q is no DNS name a certificate can be obtained for", name)
 		}
 		if isSuffix {

@@ -2,33 +2,12 @@ package certs
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"strconv"
 	"time"
 )
-
-// makeCache makes the directory, or sees that others cannot write to it: who can, decides what is shown.
-func makeCache(dir string) error {
-	if dir == "" {
-		return errors.New("certs: CacheDir is empty")
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("certs: CacheDir: %w", err)
-	}
-	fi, err := os.Stat(dir)
-	if err != nil {
-		return fmt.Errorf("certs: CacheDir: %w", err)
-	}
-	if mode := fi.Mode().Perm(); mode&0o022 != 0 {
-		return fmt.Errorf("certs: CacheDir %q: mode is %04o, others may write to it; want 0700", dir, mode)
-	}
-	return nil
-}
 
 // ending is a transport whose requests end with ctx: autocert's own contexts cannot be ended.
 type ending struct {

@@ -53,6 +53,9 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return orHelp(err, stdout, serveUsage, list)
 	}
+	if err := o.makeFiles(); err != nil {
+		return usageError{o.located(list, err)}
+	}
 	log := o.log
 	for _, w := range o.warnings() {
 		log.Warn("INSECURE: " + w)

@@ -33,6 +33,7 @@ type tlsOptions struct {
 // checkTLS finds what is missing and what contradicts among the flags of TLS.
 func (o *options) checkTLS(list []*setting) error {
 	isListening := o.lacks(needsListenTLS) == ""
+	acme := setOf(list, "acme-cache", "acme-directory", "acme-email", "acme-ca", "acme-new-names")
 	switch {
 	case isListening && len(o.cert) == 0 && len(o.key) > 0:
 		return about("key", errors.New("flag --cert is missing: --key has no use without it"))
@@ -46,8 +47,10 @@ func (o *options) checkTLS(list []*setting) error {
 		return about("client-names", errors.New("flag --client-names has no effect: --client-ca is missing"))
 	case len(o.acmeNames) > 0 && o.acmeCache == "":
 		return about("acme-names", errors.New("flag --acme-cache is missing: --acme-names has no use without it"))
-	case len(o.acmeNames) == 0 && (o.acmeCache != "" || o.acmeURL != "" || o.acmeEmail != "" || o.acmeCA != ""):
-		return about(setOf(list, "acme-cache", "acme-directory", "acme-email", "acme-ca"), errors.New("flag --acme-names is missing: the other --acme flags have no effect without it"))
+	case len(o.acmeNames) == 0 && acme != "":
+		return about(acme, errors.New("flag --acme-names is missing: the other --acme flags have no effect without it"))
+	case setOf(list, "acme-new-names") != "" && !slices.ContainsFunc(o.acmeNames, func(name string) bool { return strings.HasPrefix(name, "*.") }):
+		return about("acme-new-names", errors.New("flag --acme-new-names has no effect: no name of --acme-names is *.SUFFIX"))
 	case (o.clientCert == "") != (o.clientKey == ""):
 		return about(setOf(list, "client-cert", "client-key"), errors.New("flags --client-cert and --client-key are given together or not at all"))
 	case o.insecureSkipVerify && o.ca != "":
@@ -113,6 +116,14 @@ func (o *options) loadListenTLS() (err error) {
 	}
 	o.live = append(o.live, o.listenTLS)
 	return o.checkListenNames()
+}
+
+// makeFiles makes what is kept beside the configuration, as nobody does who only checks it.
+func (o *options) makeFiles() error {
+	if o.acme != nil {
+		return step("flags --acme-*", o.acme.MakeCache())
+	}
+	return nil
 }
 
 // checkListenNames sees that a listener whose URL has a name can show a certificate for it: clients will ask for that.

@@ -92,6 +92,11 @@ func TestBrokenTLSInputIsOneLineAndExitCode2(t *testing.T) {
 		{"authorities that are none", good("--client-ca", garbage), []string{"--client-ca", garbage, "no certificate"}},
 		{"ticket keys that are too short", good("--ticket-keys", garbage), []string{"--ticket-keys", garbage, "7 bytes"}},
 		{"a cache that others may write to", back("--acme-names", "a.example", "--acme-cache", open), []string{"--acme-", open, "0777"}},
+		{"a cache that is a file", back("--acme-names", "a.example", "--acme-cache", garbage), []string{"--acme-", garbage, "is no directory"}},
+		{"a cache below a file", back("--acme-names", "a.example", "--acme-cache", filepath.Join(garbage, "a")), []string{"--acme-", garbage, "not a directory"}},
+		{"an address for a name", back("--acme-names", "a.example,192.0.2.1", "--acme-cache", dir), []string{"--acme-", `"192.0.2.1" is no DNS name`}},
+		{"new names of none", back("--acme-names", "a.example", "--acme-cache", dir, "--acme-new-names", "5"), []string{"--acme-new-names has no effect"}},
+		{"new names without any", back("--cert", cert, "--key", key, "--acme-new-names", "5"), []string{"--acme-names is missing"}},
 		{"a directory that is no URL", back("--acme-names", "a.example", "--acme-cache", dir, "--acme-directory", "http://x"), []string{"--acme-", "https"}},
 		{"destination's authorities not there", front("--ca", missing), []string{"--ca", missing, "no such file"}},
 		{"a client's key that does not match", front("--client-cert", cert, "--client-key", otherKey), []string{"--client-cert", otherKey}},
@@ -108,6 +113,24 @@ func TestBrokenTLSInputIsOneLineAndExitCode2(t *testing.T) {
 				t.Errorf("%s: got %q; want %q in it", c.name, line, want)
 			}
 		}
+	}
+}
+
+// Who asks what a configuration comes to finds nothing made.
+func TestCheckMakesNothing(t *testing.T) {
+	dir := t.TempDir()
+	cache := filepath.Join(dir, "a", "cache")
+	args := []string{"--listen", "https://127.0.0.1:0", "--to", "http://127.0.0.1:1", "--acme-names", "*.a.example", "--acme-new-names", "5", "--acme-cache", cache,
+		"--acme-directory", "https://127.0.0.1:1/dir", "--access-log", filepath.Join(dir, "log")}
+	if code, _, errs := checkWith(t, args...); code != 0 {
+		t.Errorf("code %d, %s", code, errs)
+	}
+	if list, err := os.ReadDir(dir); err != nil || len(list) > 0 {
+		t.Errorf("got %v, %v; want nothing made", list, err)
+	}
+	startServe(t, args...)
+	if fi, err := os.Stat(cache); err != nil || fi.Mode().Perm() != 0o700 {
+		t.Errorf("serve: got %v, %v; want a directory of mode 0700", fi, err)
 	}
 }
 

@@ -40,7 +40,8 @@ type ACMEConfig struct {
 	// RenewBefore is how long before its end a certificate is renewed, 30 days at most. If zero, 30 days
 	// or a third of its life is used, whichever is shorter.
 	RenewBefore time.Duration
-	// Logger takes a line for each certificate obtained and each failure. If nil, none is written.
+	// Logger takes a line for each certificate obtained and each failure; with [ACME.Follow] also for those that were renewed
+	// and that are not. If nil, none is written.
 	Logger *slog.Logger
 }
 
@@ -59,14 +60,15 @@ type ACME struct {
 	challenge *tls.Config
 	cache     autocert.Cache
 	cool      coolDown
+	heard     *hearing
 	ctx       context.Context // of what is asked of the authority; ends at Close
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup // orderLoops
 
-	mu      sync.Mutex          // guards all below
-	known   map[string]struct{} // names that had a certificate
-	flights map[string]*flight  // orders under way, by name
-	recent  []time.Time         // first orders under a suffix in the last hour
+	mu      sync.Mutex         // guards all below
+	known   map[string]*seen   // names that had a certificate
+	flights map[string]*flight // orders under way, by name
+	recent  []time.Time        // first orders under a suffix in the last hour
 }
 
 const (
@@ -88,7 +90,7 @@ var (
 
 // NewACME checks cfg, and the cache's directory if it is there. It makes nothing and asks the authority nothing yet.
 func NewACME(cfg ACMEConfig) (*ACME, error) {
-	a := &ACME{cfg: cfg, known: make(map[string]struct{}), flights: make(map[string]*flight)}
+	a := &ACME{cfg: cfg, known: make(map[string]*seen), flights: make(map[string]*flight)}
 	if a.cfg.NewNames == 0 {
 		a.cfg.NewNames = 10
 	}
@@ -114,9 +116,10 @@ func NewACME(cfg ACMEConfig) (*ACME, error) {
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = &tls.Config{RootCAs: roots}
+	a.heard = &hearing{next: ending{transport, a.ctx}, isListed: a.isListed, reasons: make(map[string]reason)}
 	client := &acme.Client{
 		DirectoryURL: cfg.DirectoryURL, UserAgent: "h2tp",
-		HTTPClient:   &http.Client{Transport: ending{transport, a.ctx}, Timeout: askTimeout},
+		HTTPClient:   &http.Client{Transport: a.heard, Timeout: askTimeout},
 		RetryBackoff: backoff,
 	}
 	a.cache = &dirCache{DirCache: autocert.DirCache(cfg.CacheDir), log: a.cfg.Logger}
@@ -238,12 +241,7 @@ func (a *ACME) HTTPHandler(next http.Handler) http.Handler { return a.manager.HT
 // Expiries returns when the certificates end that were shown since the start, by name, as they stand in the cache:
 // it orders none. Those that are not there are left out.
 func (a *ACME) Expiries() map[string]time.Time {
-	a.mu.Lock()
-	names := make([]string, 0, len(a.known))
-	for name := range a.known {
-		names = append(names, name)
-	}
-	a.mu.Unlock()
+	names := a.names()
 	ends := make(map[string]time.Time, len(names))
 	for _, name := range names {
 		if _, leaf := a.leaf(name); leaf != nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -50,7 +51,7 @@ func (a *ACME) orderLoop(name string, f *flight) {
 	a.mu.Lock()
 	delete(a.flights, name)
 	if f.err == nil {
-		a.known[name] = struct{}{}
+		a.known[name] = &seen{leaf: f.cert.Leaf, since: time.Now()}
 	}
 	a.mu.Unlock()
 	close(f.donec)
@@ -74,6 +75,9 @@ func (a *ACME) order(name string) (*tls.Certificate, error) {
 	}
 	if err != nil {
 		next := a.cool.failed(name, time.Now())
+		if why, _ := a.heard.of(name); why.text != "" && !why.at.Before(now) {
+			err = fmt.Errorf("%w (%s)", err, why.text)
+		}
 		a.cfg.Logger.Error("no certificate obtained", "name", name, "err", err, "next", next)
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -158,7 +159,8 @@ func awaitDNS(t *testing.T, addr string) {
 type edge struct {
 	*ACME
 	config *tls.Config
-	asks   *counting // requests to the authority
+	asks   *counting    // requests to the authority
+	ln     net.Listener // with TLS
 }
 
 // counting counts requests, and those that order. After an order its authorizations are looked at, in the background.
@@ -195,6 +197,7 @@ func startEdge(t *testing.T, p *pebble, cfg ACMEConfig, isTLS, isPlain bool) *ed
 		if err != nil {
 			t.Fatal(err)
 		}
+		e.ln = ln
 		wg.Go(func() { serveTLS(ln, e.config) })
 		t.Cleanup(func() { ln.Close() })
 	}
@@ -307,8 +310,9 @@ func TestACertificateIsObtainedByHTTP(t *testing.T) {
 
 func TestACertificateIsRenewed(t *testing.T) {
 	p := startPebble(t)
+	var log logBuffer
 	e := startEdge(t, p, ACMEConfig{
-		Names: []string{"www.example.com"}, CacheDir: filepath.Join(t.TempDir(), "c"),
+		Names: []string{"www.example.com"}, CacheDir: filepath.Join(t.TempDir(), "c"), Logger: slog.New(slog.NewTextHandler(&log, nil)),
 		RenewBefore: 2 * time.Hour, // they live one: always due
 	}, true, false)
 	first := e.await(t, p, "www.example.com")
@@ -318,12 +322,42 @@ func TestACertificateIsRenewed(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !next.Equal(first) {
+			e.lookAtAll(time.Now())
+			if got := log.take(); !strings.Contains(got, `msg="certificate renewed" name=www.example.com`) {
+				t.Errorf("got log %q", got)
+			}
 			return
 		}
 		if time.Now().After(deadline) {
 			t.Fatal("not renewed within a minute")
 		}
 		time.Sleep(100 * time.Millisecond) // it gives no sign
+	}
+}
+
+// With nobody who answers challenges.
+func TestACertificateWhoseRenewalIsRefusedIsWarnedOf(t *testing.T) {
+	p := startPebble(t)
+	var log logBuffer
+	e := startEdge(t, p, ACMEConfig{
+		Names: []string{"www.example.com"}, CacheDir: filepath.Join(t.TempDir(), "c"),
+		RenewBefore: 2 * time.Hour, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	}, true, false)
+	e.await(t, p, "www.example.com")
+	e.ln.Close()
+	var all strings.Builder
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) { // it gives no sign
+		e.lookAtAll(time.Now().Add(renewTimeout))
+		all.WriteString(log.take())
+		if strings.Contains(all.String(), `err="the authority says unauthorized: Failed to connect`) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("got log %s", all.String())
+		}
+	}
+	if !strings.Contains(all.String(), "certificate is not being renewed") {
+		t.Errorf("got log %s", all.String())
 	}
 }
 
@@ -350,8 +384,12 @@ func TestNewNamesUnderASuffixHaveABudget(t *testing.T) {
 func TestANameThatFailsIsLeftAloneLongerEachTime(t *testing.T) {
 	p := startPebble(t)
 	dir := filepath.Join(t.TempDir(), "c")
-	e := startEdge(t, p, ACMEConfig{Names: []string{"www.example.com"}, CacheDir: dir}, false, false) // nobody answers challenges
-	e.ObtainAll(t.Context())                                                                          // a handshake waits no longer than orderWait
+	var log logBuffer
+	e := startEdge(t, p, ACMEConfig{Names: []string{"www.example.com"}, CacheDir: dir, Logger: slog.New(slog.NewTextHandler(&log, nil))}, false, false)
+	e.ObtainAll(t.Context()) // nobody answers challenges; a handshake waits no longer than orderWait
+	if got := log.take(); !strings.Contains(got, "no certificate obtained") || !strings.Contains(got, "the authority says unauthorized: Failed to connect") {
+		t.Errorf("got log %q; want why", got)
+	}
 	if _, err := e.certificate(t.Context(), "www.example.com"); err == nil {
 		t.Fatal("got a certificate without a challenge answered")
 	}

@@ -169,6 +169,7 @@ func (s *server) follow(ctx context.Context, o *options) {
 	}
 	if o.acme != nil {
 		s.wg.Go(func() { o.acme.ObtainAll(ctx) })
+		s.wg.Go(func() { o.acme.Follow(ctx) })
 	}
 }
 

@@ -183,6 +183,11 @@ func TestDevCertificate(t *testing.T) {
 	if _, err := ca.Issue(); err == nil {
 		t.Error("without names: got no error")
 	}
+	for _, name := range []string{"", "a b", "--help", "[::1]", "1.2.3"} {
+		if _, err := ca.Issue("a.example", name); err == nil {
+			t.Errorf("a certificate for %q is issued", name)
+		}
+	}
 	if block, rest := pem.Decode(ca.PEM()); block == nil || block.Type != "CERTIFICATE" || len(rest) > 0 {
 		t.Errorf("PEM: got %v", block)
 	}

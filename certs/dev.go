@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 )
 
@@ -47,7 +48,7 @@ func NewDevCA() (*DevCA, error) {
 }
 
 // Issue makes a certificate with a key of its own, for servers and clients, valid for a year from an hour
-// ago but no longer than the authority. Each name is a DNS name or an IP address; there is at least one.
+// ago but no longer than the authority. Each name is a DNS name, *.SUFFIX too, or an IP address; there is at least one.
 func (ca *DevCA) Issue(names ...string) (tls.Certificate, error) {
 	if len(names) == 0 {
 		return tls.Certificate{}, errors.New("certs: development certificate: no names")
@@ -61,10 +62,13 @@ func (ca *DevCA) Issue(names ...string) (tls.Certificate, error) {
 	t.KeyUsage = x509.KeyUsageDigitalSignature
 	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	for _, name := range names {
-		if ip := net.ParseIP(name); ip != nil {
+		switch ip := net.ParseIP(name); {
+		case ip != nil:
 			t.IPAddresses = append(t.IPAddresses, ip)
-		} else {
+		case isDNSName(strings.TrimPrefix(name, "*.")):
 			t.DNSNames = append(t.DNSNames, name)
+		default:
+			return tls.Certificate{}, fmt.Errorf("certs: development certificate: %q is no name of DNS and no IP address", name)
 		}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, t, ca.cert, key.Public(), ca.key)

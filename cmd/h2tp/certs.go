@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,7 +23,7 @@ const certsUsage = `h2tp certs makes certificates for development, and says what
 // certsCommand makes and inspects certificates.
 func certsCommand(args []string, stdout io.Writer) error {
 	switch {
-	case len(args) == 0 || args[0] == "help" || args[0] == "--help" || args[0] == "-h":
+	case len(args) == 0 || args[0] == "help" || isHelp(args[0]):
 		io.WriteString(stdout, certsUsage)
 		return nil
 	case args[0] == "init":
@@ -33,27 +35,48 @@ func certsCommand(args []string, stdout io.Writer) error {
 }
 
 func certsInit(args []string, stdout io.Writer) error {
-	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
+	if slices.ContainsFunc(args, isHelp) {
+		io.WriteString(stdout, certsUsage)
+		return nil
+	}
+	if len(args) == 0 || args[0] == "" || strings.HasPrefix(args[0], "-") {
 		return usageError{errors.New("certs init: no directory")}
 	}
-	dir := args[0]
-	if err := certs.WriteDev(dir, args[1:]...); err != nil {
+	dir, names, host := args[0], args[1:], "localhost"
+	for _, name := range slices.Backward(names) {
+		if err := checkHost(name); err != nil || strings.HasPrefix(name, "-") || strings.HasPrefix(name, "[") {
+			return usageError{fmt.Errorf("certs init: %q is no name and no address", name)}
+		}
+		if !strings.HasPrefix(name, "*.") { // the first that can be dialled
+			host = name
+		}
+	}
+	if err := certs.WriteDev(dir, names...); err != nil {
 		return err
 	}
-	file := func(name string) string { return filepath.Join(dir, name) }
-	host := "localhost"
-	if len(args) > 1 {
-		host = args[1]
-	}
+	file := func(name string) string { return quoted(filepath.Join(dir, name)) }
 	fmt.Fprintf(stdout, `made a development CA, a certificate for a back and one for a front in %s, good for a year
 
 at the back:
   h2tp serve --listen h2tp://:8443 --to http://127.0.0.1:9000 --cert %s --key %s --client-ca %s
 at the front:
-  h2tp serve --listen http://127.0.0.1:8080 --to h2tp://%s:8443 --ca %s --client-cert %s --client-key %s
+  h2tp serve --listen http://127.0.0.1:8081 --to h2tp://%s --ca %s --client-cert %s --client-key %s
 `, dir, file(certs.DevBackFile), file(certs.DevBackKeyFile), file(certs.DevCAFile),
-		host, file(certs.DevCAFile), file(certs.DevFrontFile), file(certs.DevFrontKeyFile))
+		net.JoinHostPort(host, "8443"), file(certs.DevCAFile), file(certs.DevFrontFile), file(certs.DevFrontKeyFile))
 	return nil
+}
+
+func isHelp(arg string) bool { return arg == "--help" || arg == "-h" }
+
+// quoted is s as a shell takes it for one word.
+func quoted(s string) string {
+	isPlain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+:@%=,", r)
+	}
+	if !strings.ContainsFunc(s, func(r rune) bool { return !isPlain(r) }) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 func certsInspect(files []string, stdout io.Writer, now time.Time) error {

@@ -121,14 +121,15 @@ func TestCheckMakesNothing(t *testing.T) {
 	dir := t.TempDir()
 	cache := filepath.Join(dir, "a", "cache")
 	args := []string{"--listen", "https://127.0.0.1:0", "--to", "http://127.0.0.1:1", "--acme-names", "*.a.example", "--acme-new-names", "5", "--acme-cache", cache,
-		"--acme-directory", "https://127.0.0.1:1/dir", "--access-log", filepath.Join(dir, "log")}
+		"--acme-directory", "https://127.0.0.1:1/dir", "--access-log", filepath.Join(dir, "log"), "--admin", "http://127.0.0.1:0"}
 	if code, _, errs := checkWith(t, args...); code != 0 {
 		t.Errorf("code %d, %s", code, errs)
 	}
 	if list, err := os.ReadDir(dir); err != nil || len(list) > 0 {
 		t.Errorf("got %v, %v; want nothing made", list, err)
 	}
-	startServe(t, args...)
+	p := startServe(t, args...)
+	awaitGoroutines(t, "http://"+p.out.await(t, "addr=http://"), map[string]int{"certs.(*ACME).Follow": 1, "certs.(*Live).Follow": 1})
 	if fi, err := os.Stat(cache); err != nil || fi.Mode().Perm() != 0o700 {
 		t.Errorf("serve: got %v, %v; want a directory of mode 0700", fi, err)
 	}

@@ -165,20 +165,9 @@ func (k *hashKey) of(req *wire.Request) uint64 {
 	return 0
 }
 
-// CheckTo checks one of Config.To; of a file, all its lines.
+// CheckTo checks one of Config.To by itself; of a file, all its lines. [ToList] checks several.
 func CheckTo(to string) error {
-	if isFile(to) {
-		_, err := readTo(to)
-		return err
-	}
-	d, err := balance.ParseDestination(to)
-	switch {
-	case err != nil:
-	case d.Every > 0:
-		_, err = newLookup(nil, d)
-	default:
-		_, err = parseEndpoint(d.URL)
-	}
+	_, err := new(ToList).Add(to)
 	return err
 }
 

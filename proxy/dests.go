@@ -97,22 +97,15 @@ func (r *route) parseTo(to []toLine) (named []balance.Destination, err error) {
 	case len(to) == 0:
 		return nil, errors.New("proxy: To is empty")
 	}
-	urls := make(map[string]bool, len(to))
+	var list ToList
 	for _, line := range to {
-		d, err := balance.ParseDestination(line.text)
+		d, end, err := list.add(line)
+		if err == nil && end.isHop && end.isTLS && r.config.TLS == nil {
+			err = fmt.Errorf("%s%q needs TLS", line.where, d.URL)
+		}
 		if err != nil {
-			return nil, fmt.Errorf("destination %w", err)
+			return nil, fmt.Errorf("proxy: destination %w", err)
 		}
-		end, err := endpointOf(&d)
-		switch {
-		case err != nil:
-			return nil, err
-		case urls[d.URL]:
-			return nil, fmt.Errorf("%sproxy: To names %q twice; weight=N gives it more", line.where, d.URL)
-		case end.isHop && end.isTLS && r.config.TLS == nil:
-			return nil, fmt.Errorf("%sproxy: To %q needs TLS", line.where, d.URL)
-		}
-		urls[d.URL] = true
 		named = append(named, d)
 	}
 	return named, nil

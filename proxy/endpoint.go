@@ -5,8 +5,10 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,12 +30,12 @@ type endpoint struct {
 	prefix  string // path of a peer's URL, without a trailing slash
 }
 
-// parseEndpoint reads a destination's URL. Its errors name what is wrong in it.
+// parseEndpoint reads a destination's URL. Its errors begin with it, and name what is wrong in it.
 func parseEndpoint(s string) (endpoint, error) {
 	e, shown := endpoint{url: s, network: "tcp"}, balance.Shown(s)
 	u, err := url.Parse(s)
 	if err != nil {
-		return e, fmt.Errorf("destination %q: not a URL", shown)
+		return e, fmt.Errorf("%q is not a URL such as http://host:port", shown)
 	}
 	port := "80"
 	switch u.Scheme {
@@ -46,31 +48,61 @@ func parseEndpoint(s string) (endpoint, error) {
 		e.isHop, e.isTLS, port = true, true, "443"
 	case "h2tpc":
 		e.isHop = true
-	case "":
-		return e, fmt.Errorf("destination %q: no scheme; want http, https, unix, h2tp or h2tpc", shown)
 	default:
-		return e, fmt.Errorf("destination %q: scheme %q; want http, https, unix, h2tp or h2tpc", shown, u.Scheme)
-	}
-	switch {
-	case u.Hostname() == "":
-		return e, fmt.Errorf("destination %q: no host", shown)
-	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return e, fmt.Errorf("destination %q: only scheme, host, port and path are allowed", shown)
-	case !e.isHop && u.Path != "" && u.Path != "/":
-		return e, fmt.Errorf("destination %q: an upstream takes no path", shown)
+		return e, fmt.Errorf("%q does not begin with http://, https://, unix://, h2tp:// or h2tpc://", shown)
 	}
 	if e.port = port; u.Port() != "" {
 		e.port, e.hasPort = u.Port(), true
+	}
+	n, err := strconv.ParseUint(e.port, 10, 16)
+	switch {
+	case u.Hostname() == "":
+		return e, fmt.Errorf("%q has no host", shown)
+	case strings.Contains(u.Hostname(), ":") && u.Host[0] != '[':
+		return e, fmt.Errorf("%q has an address of IPv6 without brackets", shown)
+	case !isHost(u.Hostname()):
+		return e, fmt.Errorf("%q has a host that is no name and no address", shown)
+	case err != nil:
+		return e, fmt.Errorf("%q has no port from 1 to 65535", shown)
+	case n == 0:
+		return e, fmt.Errorf("%q has port 0", shown)
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return e, fmt.Errorf("%q has more than scheme, host, port and path", shown)
+	case !e.isHop && u.Path != "" && u.Path != "/":
+		return e, fmt.Errorf("%q has a path, which an upstream has not", shown)
 	}
 	e.host, e.name, e.addr = u.Host, u.Hostname(), net.JoinHostPort(u.Hostname(), e.port)
 	e.prefix = strings.TrimRight(u.Path, "/")
 	return e, nil
 }
 
+// isHost reports whether a host can be dialled, or looked up.
+func isHost(host string) bool {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	isOther := func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '.' || r == '_')
+	}
+	return len(host) <= maxHost && !strings.ContainsFunc(host, isOther) && host[0] != '.' && !strings.Contains(host, "..")
+}
+
+// key is the same for URLs of one destination, however they are written.
+func (e *endpoint) key() string {
+	if e.network == "unix" {
+		return "unix://" + e.addr
+	}
+	host := strings.ToLower(e.name)
+	if addr, err := netip.ParseAddr(host); err == nil {
+		host = addr.String()
+	}
+	return fmt.Sprintf("%v %v %s%s", e.isHop, e.isTLS, net.JoinHostPort(host, strings.TrimLeft(e.port, "0")), e.prefix)
+}
+
 // parseUnix reads unix:///path. A request without a Host gets localhost.
 func parseUnix(e endpoint, u *url.URL) (endpoint, error) {
 	if u.Host != "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || !path.IsAbs(u.Path) || u.Path == "/" {
-		return e, fmt.Errorf("destination %q: want unix:///path", balance.Shown(e.url))
+		return e, fmt.Errorf("%q is not unix:///path", balance.Shown(e.url))
 	}
 	e.network, e.host, e.addr = "unix", "localhost", u.Path
 	return e, nil

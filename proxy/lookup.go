@@ -152,19 +152,23 @@ func lookupKey(d *balance.Destination) balance.Destination {
 }
 
 func newLookup(r *route, d balance.Destination) (*lookup, error) {
-	l := &lookup{r: r, named: d}
-	var err error
-	if l.end, err = parseEndpoint(d.URL); err != nil {
+	end, err := parseEndpoint(d.URL)
+	if err != nil {
 		return nil, err
 	}
-	_, addrErr := netip.ParseAddr(l.end.name)
+	return &lookup{r: r, named: d, end: end}, checkLookup(&d, end)
+}
+
+// checkLookup sees that a destination has a name that can be looked up.
+func checkLookup(d *balance.Destination, end endpoint) error {
+	_, err := netip.ParseAddr(end.name)
 	switch {
-	case l.end.network == "unix" || addrErr == nil:
-		return nil, fmt.Errorf("destination %q: there is no name to look up", d.URL)
-	case d.IsSRV && l.end.hasPort:
-		return nil, fmt.Errorf("destination %q: the port is that of the SRV records", d.URL)
+	case end.network == "unix" || err == nil:
+		return fmt.Errorf("%q has no name to look up", d.URL)
+	case d.IsSRV && end.hasPort:
+		return fmt.Errorf("%q has a port, which is that of the SRV records", d.URL)
 	}
-	return l, nil
+	return nil
 }
 
 // loop asks again and again, first after a while.

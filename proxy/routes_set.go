@@ -210,24 +210,36 @@ func (r *route) stopRouting() []*route {
 }
 
 func checkRoutes(list []Route) error {
-	names, places := make(map[string]bool), make(map[[2]string]bool)
+	if i, err := CheckRoutes(list); err != nil {
+		return fmt.Errorf("proxy: route %q: %w", list[i].Name, err)
+	}
+	return nil
+}
+
+// CheckRoutes finds what is wrong with routes, by themselves and beside each other, but for what To names. It returns the index
+// of the first that is wrong.
+func CheckRoutes(list []Route) (int, error) {
+	names, places := make(map[string]bool), make(map[[2]string]string)
 	for i := range list {
 		spec := &list[i]
 		place := [2]string{routeHost(spec.Host), routePath(spec.Path)}
+		other, isTaken := places[place]
 		host := strings.TrimPrefix(spec.Host, "*.")
 		switch {
-		case spec.Name == "" || names[spec.Name]:
-			return fmt.Errorf("proxy: the name of route %d, %q, is empty or another's", i+1, spec.Name)
+		case spec.Name == "":
+			return i, errors.New("it has no name")
+		case names[spec.Name]:
+			return i, fmt.Errorf("another has the name %s", spec.Name)
 		case len(spec.Host) > maxHost || strings.ContainsAny(host, "*/ ") || spec.Host != "" && routeHost(host) == "":
-			return fmt.Errorf("proxy: route %s: Host is %q; want a name or address without port, or *.SUFFIX", spec.Name, spec.Host)
+			return i, fmt.Errorf("Host is %q; want a name or address without port, or *.SUFFIX", spec.Host)
 		case spec.Path != "" && !wire.IsTarget([]byte(spec.Path)) || spec.Path != "" && spec.Path[0] != '/' || strings.ContainsAny(spec.Path, "?#"):
-			return fmt.Errorf("proxy: route %s: Path is %q; want one that begins with a slash", spec.Name, spec.Path)
-		case places[place]:
-			return fmt.Errorf("proxy: route %s: another has the same host and path", spec.Name)
+			return i, fmt.Errorf("Path is %q; want one that begins with a slash", spec.Path)
+		case isTaken:
+			return i, fmt.Errorf("%s has the same host and path", other)
 		case len(spec.To) == 0:
-			return fmt.Errorf("proxy: route %s: To is empty", spec.Name)
+			return i, errors.New("To is empty")
 		}
-		names[spec.Name], places[place] = true, true
+		names[spec.Name], places[place] = true, spec.Name
 	}
-	return nil
+	return 0, nil
 }

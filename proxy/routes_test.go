@@ -164,10 +164,10 @@ func TestRoutesThatAreWrong(t *testing.T) {
 	f, _ := startFront(t, Config{Routes: []Route{{Name: "a", To: to}}})
 	before := f.route.current()
 	for want, list := range map[string][]Route{
-		"are empty":             nil,
-		"is empty or another's": {{To: to}},
-		`"a", is empty or`:      {{Name: "a", To: to}, {Name: "a", Host: "b", To: to}},
-		"same host and path":    {{Name: "a", Host: "A.", Path: "/x", To: to}, {Name: "b", Host: "a", Path: "/x/", To: to}},
+		"are empty":              nil,
+		"it has no name":         {{To: to}},
+		"another has the name a": {{Name: "a", To: to}, {Name: "a", Host: "b", To: to}},
+		`route "b": a has the same host and path`: {{Name: "a", Host: "A.", Path: "/x", To: to}, {Name: "b", Host: "a", Path: "/x/", To: to}},
 		"To is empty":           {{Name: "a"}},
 		"one that begins":       {{Name: "a", Path: "x", To: to}},
 		"*.SUFFIX":              {{Name: "a", Host: "a.*.b", To: to}},

@@ -26,15 +26,10 @@ const (
 // ReadTo reads the file that file:///path in Config.To names: a destination a line, written as in To, except other
 // files; empty lines, and what follows a # at the begin of a line or after a space, are left out. Its errors tell the line.
 func ReadTo(to string) ([]string, error) {
-	lines, err := readTo(to)
-	if err != nil {
+	if _, err := pathOfFile(to); err != nil {
 		return nil, err
 	}
-	list := make([]string, len(lines))
-	for i, l := range lines {
-		list[i] = l.text
-	}
-	return list, nil
+	return new(ToList).Add(to)
 }
 
 // toLine is one of Config.To, or a line of a file of it.
@@ -48,12 +43,13 @@ func isFile(to string) bool { return strings.HasPrefix(to, "file://") }
 // pathOfFile is the path that file:///path names.
 func pathOfFile(to string) (string, error) {
 	u, err := url.Parse(to)
-	if err != nil || u.Host != "" || u.RawQuery != "" || u.Fragment != "" || !path.IsAbs(u.Path) || strings.Contains(to, ";") {
-		return "", fmt.Errorf("destination %q: want file:///path, and no more", balance.Shown(to))
+	if !isFile(to) || err != nil || u.Host != "" || u.RawQuery != "" || u.Fragment != "" || !path.IsAbs(u.Path) || strings.Contains(to, ";") {
+		return "", fmt.Errorf("%q is not file:///path, and no more", balance.Shown(to))
 	}
 	return u.Path, nil
 }
 
+// readTo takes a file apart.
 func readTo(to string) (lines []toLine, err error) {
 	name, err := pathOfFile(to)
 	if err != nil {
@@ -71,7 +67,6 @@ func readTo(to string) (lines []toLine, err error) {
 	if len(b) > maxToFile {
 		return nil, fmt.Errorf("%s: more than %d bytes", name, maxToFile)
 	}
-	seen := make(map[string]int)
 	n := 0
 	for line := range strings.Lines(string(b)) {
 		n++
@@ -83,13 +78,6 @@ func readTo(to string) (lines []toLine, err error) {
 		if isFile(text) {
 			return nil, fmt.Errorf("%sa file names no other", where)
 		}
-		if err := CheckTo(text); err != nil {
-			return nil, fmt.Errorf("%s%w", where, err)
-		}
-		if seen[text] > 0 {
-			return nil, fmt.Errorf("%sline %d says the same", where, seen[text])
-		}
-		seen[text] = n
 		lines = append(lines, toLine{text, where})
 	}
 	if len(lines) == 0 {

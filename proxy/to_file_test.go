@@ -121,7 +121,11 @@ func TestABrokenFileOfDestinationsIsRefused(t *testing.T) {
 		{[]string{"# ours", "", good, "ftp://a"}, ":4: "},
 		{[]string{"http://a;weight=0"}, ":1: "},
 		{[]string{good, "h2tp://a"}, ":2: "}, // without TLS
-		{[]string{good, "  " + good + " # again"}, ":2: line 1 says the same"},
+		{[]string{good, "  " + good + " # again"}, ":2: \"" + good + "\" is there twice"},
+		{[]string{good, "# more", "http://a:99999"}, ":3: \"http://a:99999\" has no port from 1 to 65535"},
+		{[]string{good, "http://:0"}, ":2: \"http://:0\" has no host"},
+		{[]string{good, "http://a:0"}, ":2: \"http://a:0\" has port 0"},
+		{[]string{"http://a", "", "http://A:80/;weight=2"}, ":3: \"http://A:80/\" is there already, as \"http://a\""},
 		{[]string{"file:///etc/hosts"}, ":1: a file names no other"},
 		{[]string{"# nothing"}, ": no destination"},
 		{slices.Repeat([]string{"# " + strings.Repeat("x", 1000)}, 1100), "more than"},
@@ -138,7 +142,7 @@ func TestABrokenFileOfDestinationsIsRefused(t *testing.T) {
 	}
 	os.Remove(file.path)
 	look()
-	if st := f.Stats().Lookups[0]; !strings.Contains(st.Why, "no such file") || st.Failed < 8 {
+	if st := f.Stats().Lookups[0]; !strings.Contains(st.Why, "no such file") || st.Failed < 12 {
 		t.Errorf("without a file: %+v", st)
 	}
 	if f.route.set.Load() != was {

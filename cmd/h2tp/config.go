@@ -33,6 +33,7 @@ type options struct {
 	config     string      // the file
 	stamp      os.FileInfo // its, as it was read
 	listen, to []string
+	toList     proxy.ToList   // to, checked
 	inherited  []net.Listener // sockets of the service manager that no URL has taken
 	redirect   []string
 	unixMode   fs.FileMode // of unix sockets
@@ -412,36 +413,22 @@ func (o *options) addListener(s string) error {
 
 // addDestination checks one URL of --to.
 func (o *options) addDestination(s string) error {
-	if strings.HasPrefix(s, "file:") {
-		lines, err := proxy.ReadTo(s)
-		for _, line := range lines {
-			if err := o.addDestination(line); err != nil {
-				return fmt.Errorf("%s: %w", s, err)
-			}
+	lines, err := o.toList.Add(s)
+	if err != nil {
+		return err
+	}
+	for _, line := range lines {
+		url, _, _ := strings.Cut(line, ";")
+		e, err := parseEndpoint(url)
+		if err != nil {
+			return err
 		}
+		o.destinations = append(o.destinations, e)
+		o.hasNames = o.hasNames || strings.Contains(line, ";resolve=") || strings.Contains(line, ";srv=")
+	}
+	if strings.HasPrefix(s, "file://") {
 		o.hasNames, o.hasFile = true, true
-		return err
 	}
-	url, _, _ := strings.Cut(s, ";")
-	e, err := parseEndpoint(url)
-	switch {
-	case err != nil:
-		return err
-	case e.host == "" && e.scheme != "unix":
-		return fmt.Errorf("%q has no host", s)
-	case e.port == "0":
-		return fmt.Errorf("%q has port 0", s)
-	}
-	if err := proxy.CheckTo(s); err != nil {
-		return err
-	}
-	for _, other := range o.destinations {
-		if other.url == e.url {
-			return fmt.Errorf("%q is there twice; ;weight=N gives it more", url)
-		}
-	}
-	o.destinations = append(o.destinations, e)
-	o.hasNames = o.hasNames || strings.Contains(s, ";resolve=") || strings.Contains(s, ";srv=")
 	return nil
 }
 

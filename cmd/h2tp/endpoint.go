@@ -79,6 +79,10 @@ func parseEndpoint(s string) (endpoint, error) {
 	switch {
 	case u.Host == "" || u.Opaque != "":
 		return e, fmt.Errorf("%q has no host and no port", s)
+	case strings.Contains(e.host, ":") && u.Host[0] != '[':
+		return e, fmt.Errorf("%q has an address of IPv6 without brackets", s)
+	case !isHost(e.host):
+		return e, fmt.Errorf("%q has a host that is no name and no address", s)
 	case err != nil:
 		return e, fmt.Errorf("%q has no port from 0 to 65535", s)
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
@@ -87,6 +91,15 @@ func parseEndpoint(s string) (endpoint, error) {
 		return e, fmt.Errorf("%q has a path", s)
 	}
 	return e, nil
+}
+
+// isHost takes a name, an address, or nothing, which is every address.
+func isHost(host string) bool {
+	if _, err := netip.ParseAddr(host); err == nil || host == "" {
+		return true
+	}
+	_, ok := hostOf(host)
+	return ok
 }
 
 func (e *endpoint) isHop() bool { return e.scheme == "h2tp" || e.scheme == "h2tpc" }

@@ -23,6 +23,10 @@ func writeConfig(t *testing.T, text string) string {
 // What is wrong with a file is one line that says where.
 func TestBrokenFiles(t *testing.T) {
 	const ok = "listen: http://127.0.0.1:1\nto: http://127.0.0.1:2\n" // two lines
+	var many string
+	for i := range 1024 {
+		many += fmt.Sprintf("  - http://a:%d\n", i+1)
+	}
 	for _, tt := range []struct {
 		name, text string
 		line       int
@@ -94,6 +98,12 @@ func TestBrokenFiles(t *testing.T) {
 		{"name with a space", ok + "routes:\n  - to: http://a:1\n    path: /a\n    name: a b\n", 6, "name: invalid value"},
 		{"same name", ok + "routes:\n  - {to: http://a:1, path: /a, name: x}\n  - {to: http://a:1, path: /b, name: x}\n", 5, "another has the name x"},
 		{"same place", ok + "routes:\n  - {to: http://a:1, host: A, path: /a}\n  - {to: http://a:1, host: a, path: /a/}\n", 5, "A/a has the same host and path"},
+		{"same host with a dot", ok + "routes:\n  - {to: http://a:1, host: a.example}\n  - {to: http://a:1, host: A.example.}\n", 5, "a.example has the same host and path"},
+		{"same address in brackets", ok + "routes:\n  - {to: http://a:1, host: '::1'}\n\n  - {to: http://a:1, host: '[::1]'}\n", 6, "::1 has the same host and path"},
+		{"same destination in other words", "listen: http://127.0.0.1:1\nto:\n  - http://a\n  - http://b\n  - http://A:80/\n", 5, `to: "http://A:80/" is there already, as "http://a"`},
+		{"same destination of a route", ok + "routes:\n  - path: /a\n    to: [http://a, http://a:80]\n", 5, `to: "http://a:80" is there already`},
+		{"too many destinations", "listen: http://127.0.0.1:1\nto:\n" + many + "  - http://b\n", 1027, `to: "http://b" is one too many; want 1024 destinations at most`},
+		{"address without brackets", "listen: http://127.0.0.1:1\nto: h2tp://2001:db8::5:8443\n", 2, `to: "h2tp://2001:db8::5:8443" has an address of IPv6 without brackets`},
 		{"place of to", ok + "routes:\n  - {to: http://a:1}\n", 4, "has neither host nor path, and neither has to"},
 		{"route's effect", ok + "routes:\n  - path: /a\n    to: http://a:1\n    policy: latency\n", 6, "policy: has no effect: there is one to URL"},
 		{"route's hash", ok + "routes:\n  - path: /a\n    to: [http://a:1, http://b:1]\n    policy: hash\n", 6, "policy: policy hash and hash-by need each other"},

@@ -123,27 +123,23 @@ func (o *options) checkPipeline(list []*setting) error {
 	return nil
 }
 
-// completeRoutes makes what --to says a route too, and finds two for the same.
+// completeRoutes makes what --to says a route too, and finds what is wrong with routes beside each other.
 func (o *options) completeRoutes() error {
 	if len(o.to) > 0 {
 		o.ways = append(o.ways, proxy.Route{Name: proxy.DefaultRoute, To: o.to, Limits: &o.Limits, Balance: &o.Balance})
 	}
-	several := len(o.destinations) > 1 || o.hasNames
+	several, first := len(o.destinations) > 1 || o.hasNames, len(o.ways)
 	for _, r := range o.routes {
-		for _, other := range o.ways {
-			switch {
-			case other.Name == r.name && r.host+r.path == "":
-				return fmt.Errorf("%s:%d: %s: has neither host nor path, and neither has to", o.config, r.line, routesKey)
-			case other.Name == r.name:
-				return fmt.Errorf("%s:%d: %s: another has the name %s", o.config, r.line, routesKey, r.name)
-			case strings.EqualFold(other.Host, r.host) && strings.TrimRight(other.Path, "/") == strings.TrimRight(r.path, "/"):
-				return fmt.Errorf("%s:%d: %s: %s has the same host and path", o.config, r.line, routesKey, other.Name)
-			}
+		if first > 0 && r.name == proxy.DefaultRoute && r.host+r.path == "" {
+			return fmt.Errorf("%s:%d: %s: has neither host nor path, and neither has to", o.config, r.line, routesKey)
 		}
 		o.ways = append(o.ways, proxy.Route{Name: r.name, Host: r.host, Path: r.path, To: r.to, Limits: &r.Limits, Balance: &r.Balance})
 		o.destinations = append(o.destinations, r.destinations...)
 		several = several || len(r.destinations) > 1 || r.hasNames
 		o.hasNames, o.hasFile = o.hasNames || r.hasNames, o.hasFile || r.hasFile
+	}
+	if i, err := proxy.CheckRoutes(o.ways); err != nil {
+		return fmt.Errorf("%s:%d: %s: %w", o.config, o.routes[i-first].line, routesKey, err)
 	}
 	o.isOfOne = !several
 	return nil

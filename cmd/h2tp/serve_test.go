@@ -199,8 +199,10 @@ func TestServeFollowsAFileOfDestinations(t *testing.T) {
 	if code, body := get(t, front.url(t, "http")); code != 200 || body != "other" {
 		t.Errorf("got %d %q", code, body)
 	}
-	write("ftp://a\n")
-	front.out.await(t, "old ones stay")
+	write("# one that is wrong\nhttp://a:99999\n")
+	if got := front.out.await(t, "old ones stay"); !strings.Contains(got, file+":2: ") {
+		t.Errorf("got %q; want the line", got)
+	}
 	if _, body := get(t, front.url(t, "http")); body != "other" {
 		t.Errorf("got %q with a broken file", body)
 	}

@@ -1,21 +1,29 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
 )
 
 // configSetting names the file itself.
 const configSetting = "config"
 
-// maxFile is far more than thousands of routes take.
-const maxFile = 16 << 20
+const (
+	// maxFile is more than thousands of routes take.
+	maxFile = 1 << 20
+	// maxNesting is how deep lists and mappings may stand in each other, which takes the parser memory by its square.
+	maxNesting = 64
+)
 
 // readFile takes what a file says of the settings that neither a flag nor a variable has set. Its errors
 // are FILE:LINE: KEY: what is wrong.
@@ -32,14 +40,16 @@ func (o *options) readFile(list []*setting, name string) error {
 }
 
 func readConfig(name string) ([]byte, error) {
-	fi, err := os.Stat(name)
-	switch {
-	case err != nil:
+	f, err := os.Open(name)
+	if err != nil {
 		return nil, err
-	case fi.Size() > maxFile:
-		return nil, fmt.Errorf("%s: more than %s", name, formatSize(maxFile))
 	}
-	return os.ReadFile(name)
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(b) > maxFile {
+		err = fmt.Errorf("%s:1: more than %s", name, formatSize(maxFile))
+	}
+	return b, err
 }
 
 // section is a mapping of a file.
@@ -63,7 +73,11 @@ func parseFile(name string, b []byte) (s section, err error) {
 			err = fmt.Errorf("%s:1: this is no YAML that can be read: %v", name, r)
 		}
 	}()
-	f, err := parser.ParseBytes(b, 0)
+	tokens := lexer.Tokenize(string(bytes.TrimPrefix(b, []byte("\ufeff")))) // a byte order mark is none of the first key
+	if line, err := checkTokens(tokens); err != nil {
+		return s, fmt.Errorf("%s:%d: %w", name, line, err)
+	}
+	f, err := parser.Parse(tokens, 0)
 	if ye, ok := errors.AsType[yaml.Error](err); ok {
 		return s, fmt.Errorf("%s:%d: %s", name, lineOf(ye), ye.GetMessage())
 	}
@@ -84,6 +98,32 @@ func parseFile(name string, b []byte) (s section, err error) {
 		return s, fmt.Errorf("%s:1: nothing in it", name)
 	}
 	return readSection(name, body)
+}
+
+// checkTokens finds, before the parser does, what is not taken of YAML.
+func checkTokens(tokens token.Tokens) (line int, err error) {
+	depth, run, column := 0, 0, 0 // run is of "- - -", each of which is a list
+	for _, t := range tokens {
+		switch t.Type {
+		case token.SequenceStartType, token.MappingStartType:
+			depth++
+		case token.SequenceEndType, token.MappingEndType:
+			depth--
+		case token.SequenceEntryType, token.MappingKeyType:
+			if t.Position.Column <= column {
+				run = 0
+			}
+			run++
+		case token.AnchorType, token.AliasType, token.TagType, token.MergeKeyType:
+			return t.Position.Line, fmt.Errorf("%s: anchors, aliases, merge keys and tags are not taken; what begins so needs quotes", t.Value)
+		default:
+			run = 0
+		}
+		if column = t.Position.Column; depth+run > maxNesting {
+			return t.Position.Line, fmt.Errorf("more than %d lists and mappings in each other", maxNesting)
+		}
+	}
+	return 0, nil
 }
 
 func lineOf(err yaml.Error) int {

@@ -49,7 +49,15 @@ func TestBrokenFiles(t *testing.T) {
 		{"dashes", ok + "--max-body: 1KiB\n", 3, "--max-body: there is no such key"},
 		{"its own name", ok + "config: other.yaml\n", 3, "config: there is no such key"},
 		{"number for a key", ok + "1: 2\n", 3, "1: want a plain key"},
-		{"merge", ok + "<<: {a: b}\n", 3, "<<: want a plain key"},
+		{"merge", ok + "<<: {a: b}\n", 3, "<<: anchors, aliases, merge keys and tags are not taken"},
+		{"anchor", ok + "max-body: &x 1KiB\n", 3, "&: anchors, aliases"},
+		{"host without quotes", ok + "routes:\n  - to: http://a:1\n    host: *.example\n", 5, "*: anchors, aliases, merge keys and tags are not taken; what begins so needs quotes"},
+		{"lists in lists", ok + "deny: " + strings.Repeat("[", 200_000), 3, "more than 64 lists and mappings in each other"},
+		{"mappings in mappings", ok + "\ndeny: " + strings.Repeat("{a: ", 200_000), 4, "more than 64 lists"},
+		{"lists of lists", ok + "deny:\n  " + strings.Repeat("- ", 200_000), 4, "more than 64 lists"},
+		{"keys in keys", ok + strings.Repeat("? ", 200_000), 3, "more than 64 lists"},
+		{"brackets in quotes", ok + "deny:\n  - '" + strings.Repeat("[", 65) + "'\n  - it's [[\n# " + strings.Repeat("[", 65) + "\n", 4, `deny: "[[`},
+		{"more than anybody has", ok + strings.Repeat("#\n", 1<<19), 1, "more than 1MiB"},
 		{"size", ok + "max-body: 1MB\n", 3, `max-body: invalid value "1MB": want 1 to 1048576GiB, or off`},
 		{"no unit", ok + "timeout: 10\n", 3, `timeout: invalid value "10": no unit, such as s or ms`},
 		{"out of range", ok + "conns: 65\n", 3, `conns: invalid value "65": want 1 to 64`},
@@ -62,8 +70,8 @@ func TestBrokenFiles(t *testing.T) {
 		{"mapping in a list", ok + "deny:\n  - 10.0.0.0/8\n  - a: b\n", 3, "deny: want a value or a list of values"},
 		{"empty list", ok + "deny: []\n", 3, "deny: empty"},
 		{"third of a list", ok + "deny:\n  - 10.0.0.0/8\n  - 10.1.0.0/16\n  - 10.2.0.0/8\n", 6, `deny: "10.2.0.0/8" is no address`},
-		{"alias", ok + "max-body: *x\n", 3, "max-body: want one value"},
-		{"tag", ok + "max-body: !!str 1KiB\n", 3, "max-body: want one value"},
+		{"alias", ok + "max-body: *x\n", 3, "*: anchors, aliases"},
+		{"tag", ok + "max-body: !!str 1KiB\n", 3, "!!str: anchors, aliases"},
 		{"listener", "to: http://127.0.0.1:2\nlisten:\n  - http://127.0.0.1:1\n  - ftp://127.0.0.1:2\n", 4, `listen: "ftp://127.0.0.1:2" does not begin with http://`},
 		{"same listener", "to: http://127.0.0.1:2\nlisten:\n  - http://127.0.0.1:1\n\n  - h2tpc://127.0.0.1:1\n", 5, "are the same address"},
 		{"destination", "listen: http://127.0.0.1:1\nto: http://127.0.0.1:2/path\n", 2, "has a path"},
@@ -120,6 +128,23 @@ func TestBrokenFiles(t *testing.T) {
 	}
 }
 
+func TestAByteOrderMarkIsNoPartOfAFile(t *testing.T) {
+	if code, _, errs := checkWith(t, "--config", writeConfig(t, "\ufefflisten: http://127.0.0.1:1\nto: http://127.0.0.1:2\n")); code != 0 {
+		t.Errorf("code %d, %s", code, errs)
+	}
+}
+
+// As many as may be: lists that are long, not deep.
+func TestALongFileIsTaken(t *testing.T) {
+	text := "listen: http://127.0.0.1:1\nto: http://127.0.0.1:2\ndeny:\n" + strings.Repeat("  - 10.0.0.1\n", 1000) + "routes:\n"
+	for i := range 1000 {
+		text += fmt.Sprintf("  - {path: /%d, to: 'http://a:1,http://b:1'}\n", i)
+	}
+	if code, _, errs := checkWith(t, "--config", writeConfig(t, text)); code != 0 {
+		t.Errorf("code %d, %s", code, errs)
+	}
+}
+
 func TestRoutesTakeWhatAllHaveUnlessTheySayOtherwise(t *testing.T) {
 	file := writeConfig(t, `
 routes:
@@ -167,7 +192,7 @@ hash-by: target
 
 // A file may be read while it is being written: whatever it has, nothing panics.
 func FuzzParseFile(f *testing.F) {
-	for _, s := range []string{"", "a", "a: b", "a: [b, c]\nd: {e: f}\n", "routes:\n  - to: a\n    host: b\n", "a: |\n b\n", "a: &x 1\nb: *x\n", "? a\n: b\n", "---\na: b\n...\n", "a: 'b''c'\n"} {
+	for _, s := range []string{"", "a", "a: b", "a: [b, c]\nd: {e: f}\n", "routes:\n  - to: a\n    host: b\n", "a: |\n b\n", "a: &x 1\nb: *x\n", "? a\n: b\n", "---\na: b\n...\n", "a: 'b''c'\n", "\ufeffa: [[{b: - - c}]]", "- - ? - a"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

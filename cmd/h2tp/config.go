@@ -263,7 +263,7 @@ func parseFlags(list []*setting, args []string) error {
 // parseOptions reads and checks the flags of serve and check, the variables and the file that stand for them, and
 // the files they name.
 func parseOptions(args []string, stderr io.Writer) (*options, []*setting, error) {
-	o, list, err := parseSettings(args)
+	o, list, err := parseSettings(args, false)
 	if err != nil {
 		return o, list, err
 	}
@@ -274,8 +274,8 @@ func parseOptions(args []string, stderr io.Writer) (*options, []*setting, error)
 	return o, list, nil
 }
 
-// parseSettings is parseOptions without the files that settings name.
-func parseSettings(args []string) (o *options, list []*setting, err error) {
+// parseSettings is parseOptions without the files that settings name. A reload reads files alone, no pipe.
+func parseSettings(args []string, isReload bool) (o *options, list []*setting, err error) {
 	defer func() { err = redact(err) }()
 	o = new(options)
 	list = o.settings()
@@ -287,7 +287,7 @@ func parseSettings(args []string) (o *options, list []*setting, err error) {
 	}
 	if o.config != "" {
 		o.stamp = stampOf(o.config)
-		if err := o.readFile(list, o.config); err != nil {
+		if err := o.readFile(list, o.config, isReload); err != nil {
 			return o, list, usageError{err}
 		}
 	}

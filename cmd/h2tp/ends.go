@@ -26,6 +26,8 @@ type served struct {
 	end       end
 	url       string      // with the port it has
 	isClosing atomic.Bool // a configuration without it was read
+	// isInherited says that the service manager listens on it, too: closing it frees no address.
+	isInherited bool
 }
 
 // kind tells which listeners share an end: all fronts do, and backs with the
@@ -45,19 +47,29 @@ func kindOf(e endpoint) kind {
 // openAll listens everywhere, or nowhere.
 func (o *options) openAll(ctx context.Context, list []endpoint) (opened []*served, err error) {
 	for _, e := range list {
-		socket, err := o.open(ctx, e)
+		l, err := o.listenAt(ctx, e)
 		if err != nil {
 			closeServed(opened)
-			return nil, about(flagOf(e), fmt.Errorf("flag --%s: %s: %w", flagOf(e), e.url, err))
+			return nil, err
 		}
-		ln := proxy.NewListener(socket)
-		ln.Restrict(e.allow, e.deny)
 		if e.scheme == "https" && o.httpsAddr == nil {
-			o.httpsAddr = ln.Addr()
+			o.httpsAddr = l.ln.Addr()
 		}
-		opened = append(opened, &served{endpoint: e, ln: ln, url: e.scheme + "://" + ln.Addr().String() + e.prefix})
+		opened = append(opened, l)
 	}
 	return opened, nil
+}
+
+// listenAt makes a listener that nobody serves yet.
+func (o *options) listenAt(ctx context.Context, e endpoint) (*served, error) {
+	inherited := len(o.inherited)
+	socket, err := o.open(ctx, e)
+	if err != nil {
+		return nil, about(flagOf(e), fmt.Errorf("flag --%s: %s: %w", flagOf(e), e.url, err))
+	}
+	ln := proxy.NewListener(socket)
+	ln.Restrict(e.allow, e.deny)
+	return &served{endpoint: e, ln: ln, url: e.scheme + "://" + ln.Addr().String() + e.prefix, isInherited: len(o.inherited) < inherited}, nil
 }
 
 func closeServed(list []*served) {
@@ -66,8 +78,8 @@ func closeServed(list []*served) {
 	}
 }
 
-// makeEndsLocked makes the ends that listeners need and that are not there yet, or closes the listeners.
-func (s *server) makeEndsLocked(opened []*served, ways []proxy.Route) (map[kind]end, error) {
+// makeEnds makes the ends that listeners need and that are not there yet.
+func (s *server) makeEnds(opened []*served, ways []proxy.Route) (map[kind]end, error) {
 	made := make(map[kind]end)
 	for _, l := range opened {
 		k := kindOf(l.endpoint)
@@ -76,11 +88,7 @@ func (s *server) makeEndsLocked(opened []*served, ways []proxy.Route) (map[kind]
 		}
 		e, err := s.base.newEnd(k, ways, s.log)
 		if err != nil {
-			closeServed(opened)
-			for _, e := range made {
-				e.Close()
-			}
-			return nil, err
+			return made, err
 		}
 		made[k] = e
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"syscall"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -27,8 +28,8 @@ const (
 
 // readFile takes what a file says of the settings that neither a flag nor a variable has set. Its errors
 // are FILE:LINE: KEY: what is wrong.
-func (o *options) readFile(list []*setting, name string) error {
-	b, err := readConfig(name)
+func (o *options) readFile(list []*setting, name string, isReload bool) error {
+	b, err := readConfig(name, isReload)
 	if err != nil {
 		return err
 	}
@@ -39,12 +40,24 @@ func (o *options) readFile(list []*setting, name string) error {
 	return o.apply(s, list)
 }
 
-func readConfig(name string) ([]byte, error) {
-	f, err := os.Open(name)
+// readConfig reads a file; at a start it may be a pipe, which is waited for, as of <(...).
+func readConfig(name string, isReload bool) ([]byte, error) {
+	flag := os.O_RDONLY
+	if isReload {
+		flag |= syscall.O_NONBLOCK // nobody may write to a pipe
+	}
+	f, err := os.OpenFile(name, flag, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if isReload && !fi.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s:1: it is no regular file, which alone can be read again", name)
+	}
 	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err == nil && len(b) > maxFile {
 		err = fmt.Errorf("%s:1: more than %s", name, formatSize(maxFile))

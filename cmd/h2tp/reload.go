@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
-
-	"github.com/h2tp/h2tp/proxy"
 )
 
 const (
@@ -26,13 +24,17 @@ const (
 // process starts: limits that connections were accepted by, budgets that are shared, files that are open.
 var reloaded = append([]string{"listen", "to", "drain-timeout", "log-level"}, routeSettings...)
 
+var errDraining = errors.New("draining")
+
 // reload reads all files again: certificates, token, configuration; and opens the access log anew. It is what SIGHUP and POST /reload
 // order.
 func (s *server) reload() error {
+	if s.isEnding() {
+		return errDraining
+	}
 	s.manager.tell(reloading())
 	defer s.manager.tell(daemon.SdNotifyReady)
-	s.base.token.reload()
-	errs := []error{reload(s.base.live, s.log), s.reopen()}
+	errs := []error{reload(s.base.live, s.log), s.base.token.reload(), s.reopen()}
 	if s.base.config != "" {
 		errs = append(errs, s.reloadConfig(false))
 	}
@@ -43,66 +45,88 @@ func (s *server) reload() error {
 	return err
 }
 
+// hupLoop reloads on each SIGHUP, until ctx ends. It is not wait's to do: files may be read for ever.
+func (s *server) hupLoop(ctx context.Context, hupc <-chan os.Signal) {
+	for {
+		select {
+		case <-hupc:
+			s.reload()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // reloadConfig takes what the configuration file says now; when something is wrong, all stays as it is. One that is tried again says
 // nothing of the same mistake.
 func (s *server) reloadConfig(isAgain bool) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	err := s.reconfigureLocked()
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	err := s.reconfigure(isAgain)
 	if text := fmt.Sprint(err); err != nil {
 		if !isAgain || text != s.refusal {
-			s.refusal = text
+			s.setRefusal(text)
 			s.admin.noteReload(false)
 			s.log.Error("configuration not reloaded, the old one stays", "err", err)
 		}
 		return fmt.Errorf("configuration not reloaded, the old one stays: %w", err)
 	}
-	s.refusal = ""
+	s.setRefusal("")
 	s.admin.noteReload(true)
 	s.log.Info("configuration reloaded", "file", s.base.config, "listeners", len(s.served), "routes", len(s.cur.ways))
 	return nil
 }
 
-func (s *server) reconfigureLocked() error {
-	if s.isDraining {
-		return errors.New("draining")
-	}
-	next, list, err := parseSettings(s.args)
+func (s *server) setRefusal(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refusal = text
+}
+
+// reconfigure is reloadConfig while reloading is held. All that may fail comes before the first change, and all that may take long
+// before mu.
+func (s *server) reconfigure(isAgain bool) error {
+	next, list, err := parseSettings(s.args, true)
+	s.mu.Lock()
 	s.stamp = next.stamp
+	s.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	if err := s.checkFixedLocked(next, list); err != nil {
+	if err := s.checkNext(next, list); err != nil {
 		return next.located(list, err)
 	}
-	fresh, gone, kept := s.compareLocked(next)
-	opened, err := s.base.openAll(s.life, fresh)
-	if err != nil {
+	fresh, gone, kept := s.compare(next)
+	c := change{server: s}
+	if err := c.prepare(next, fresh, gone, !isAgain); err != nil {
+		c.undo()
 		return next.located(list, err)
 	}
-	made, err := s.makeEndsLocked(opened, next.ways)
-	if err != nil {
-		return err
+	was := s.cur
+	if !c.commit(next, list, gone) {
+		c.undo()
+		return errDraining
 	}
-	if err := s.setRoutesLocked(next.ways); err != nil {
-		closeServed(opened)
-		for _, e := range made {
-			e.Close()
-		}
-		return err
-	}
-	s.serveLocked(opened, made)
-	s.leaveLocked(gone)
 	for l, e := range kept {
 		l.ln.Restrict(e.allow, e.deny)
 	}
-	s.cur, s.list = next, list
-	s.base.leastLevel.Set(next.leastLevel.Level())
+	for _, w := range next.warnings(was) {
+		s.log.Warn("INSECURE: " + w)
+	}
 	return nil
 }
 
-// checkFixedLocked finds a setting that differs and that no reload changes.
-func (s *server) checkFixedLocked(next *options, list []*setting) error {
+// checkNext finds what a start would refuse of the settings beside the files that are read already, and settings that differ and
+// that no reload changes.
+func (s *server) checkNext(next *options, list []*setting) error {
+	if err := s.checkFixed(next, list); err != nil || s.base.listenTLS == nil {
+		return err
+	}
+	return next.checkListenNames(s.base.listenTLS.Certificates())
+}
+
+// checkFixed finds a setting that differs and that no reload changes.
+func (s *server) checkFixed(next *options, list []*setting) error {
 	for i, n := range list {
 		was := s.list[i].get()
 		if n.get() == was || n.name == configSetting || slices.Contains(reloaded, n.name) {
@@ -113,8 +137,8 @@ func (s *server) checkFixedLocked(next *options, list []*setting) error {
 	return nil
 }
 
-// compareLocked returns the listeners that are new, those that are not there any more, and what becomes of the others.
-func (s *server) compareLocked(next *options) (fresh []endpoint, gone []*served, kept map[*served]endpoint) {
+// compare returns the listeners that are new, those that are not there any more, and what becomes of the others.
+func (s *server) compare(next *options) (fresh []endpoint, gone []*served, kept map[*served]endpoint) {
 	kept = make(map[*served]endpoint)
 	gone = slices.DeleteFunc(slices.Clone(s.served), func(l *served) bool { return l.scheme == "redirect" })
 	for _, e := range next.listeners {
@@ -129,21 +153,6 @@ func (s *server) compareLocked(next *options) (fresh []endpoint, gone []*served,
 		}
 	}
 	return fresh, gone, kept
-}
-
-// routed is an end whose exchanges take routes.
-type routed interface{ SetRoutes([]proxy.Route) error }
-
-// setRoutesLocked has all ends take other routes. What is wrong with them is wrong for the first.
-func (s *server) setRoutesLocked(ways []proxy.Route) error {
-	for _, e := range s.ends {
-		if e, ok := e.(routed); ok {
-			if err := e.SetRoutes(ways); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // leaveLocked closes listeners. Their connections live on; an end without listeners finishes what it has.
@@ -171,8 +180,11 @@ func (s *server) finishLoop(e end) {
 	s.mu.Unlock()
 }
 
-// followConfig reads the configuration again when its file changes, until ctx ends.
+// followConfig reads the configuration again when its file changes, until ctx ends. What came by a pipe comes once.
 func (s *server) followConfig(ctx context.Context) {
+	if s.base.stamp != nil && !s.base.stamp.Mode().IsRegular() {
+		return
+	}
 	ticker := time.NewTicker(configPeriod)
 	defer ticker.Stop()
 	seen, looks := s.base.stamp, 0

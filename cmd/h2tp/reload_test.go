@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -63,10 +64,7 @@ func TestReloadTakesRoutesAndListeners(t *testing.T) {
 	url, operate := p.url(t, "http"), "http://"+p.out.await(t, "addr=http://")
 	reload := func(wantCode int, want string) {
 		t.Helper()
-		resp, body := do(t, newClient(t), newRequest(t, "POST", operate+"/reload", nil))
-		if resp.StatusCode != wantCode || !strings.Contains(body, want) {
-			t.Errorf("reload: got %d %s; want %d %s", resp.StatusCode, body, wantCode, want)
-		}
+		reloadBy(t, operate, wantCode, want)
 	}
 	answers := func(path, want string) {
 		t.Helper()
@@ -148,6 +146,84 @@ func TestReloadTakesWhoMayConnect(t *testing.T) {
 	if _, page := get(t, operate+"/metrics"); !strings.Contains(page, `h2tp_refused_connections_total{end="http",reason="address"} 2`+"\n") {
 		t.Errorf("the metrics lack two refusals")
 	}
+}
+
+// reloadBy orders a reload and wants an answer.
+func reloadBy(t *testing.T, admin string, wantCode int, want string) {
+	t.Helper()
+	resp, body := do(t, newClient(t), newRequest(t, "POST", admin+"/reload", nil))
+	if resp.StatusCode != wantCode || !strings.Contains(body, want) {
+		t.Errorf("reload: got %d %s; want %d %s", resp.StatusCode, body, wantCode, want)
+	}
+}
+
+// A listener takes the place of one that goes with the same port, on more addresses or by another scheme; where something else is wrong
+// the old one is there as before.
+func TestReloadMovesAListener(t *testing.T) {
+	up := startUpstream(t, hello)
+	taken := startUpstream(t, hello)
+	rest := "\nto: " + up + "\nadmin: http://127.0.0.1:0\n"
+	f := newConfigFile(t, "listen: http://127.0.0.1:0"+rest)
+	p := startServe(t, "--config", f.path)
+	url, operate := p.url(t, "http"), "http://"+p.out.await(t, "addr=http://")
+	_, port, _ := net.SplitHostPort(strings.TrimPrefix(url, "http://"))
+	client := newClient(t) // on a connection of the first
+	asks := func() {
+		t.Helper()
+		if resp, body := do(t, client, newRequest(t, "GET", url+"/x", nil)); resp.StatusCode != 200 || body != "hello /x" {
+			t.Errorf("on a connection that was there: got %d %q", resp.StatusCode, body)
+		}
+	}
+	asks()
+	f.write("listen: ['http://0.0.0.0:" + port + "', '" + taken + "']" + rest)
+	reloadBy(t, operate, 500, ":1: listen: "+taken+": ")
+	asks()
+	wantHello(t, url)
+	f.write("listen: http://0.0.0.0:" + port + rest)
+	reloadBy(t, operate, 200, "reloaded")
+	asks()
+	wantHello(t, url)
+	f.write("listen: h2tpc://127.0.0.1:" + port + rest)
+	reloadBy(t, operate, 200, "reloaded")
+	front := startServe(t, "--listen", "http://127.0.0.1:0", "--to", "h2tpc://127.0.0.1:"+port)
+	wantHello(t, front.url(t, "http"))
+	f.write("listen: http://127.0.0.1:" + port + rest)
+	reloadBy(t, operate, 200, "reloaded")
+	wantHello(t, url)
+}
+
+// What a start refuses, and what it warns of, a reload does.
+func TestAReloadChecksAndWarnsAsAStart(t *testing.T) {
+	ca := newAuthority(t)
+	pem := writePEM(t, ca, "127.0.0.1")
+	rest := "to: http://127.0.0.1:1\nadmin: http://127.0.0.1:0\ncert: " + pem.cert + "\nkey: " + pem.key + "\n"
+	f := newConfigFile(t, "listen: https://127.0.0.1:0\n"+rest)
+	p := startServe(t, "--config", f.path)
+	operate := "http://" + p.out.await(t, "addr=http://")
+	f.write("listen: [https://127.0.0.1:0, https://localhost:0]\n" + rest)
+	reloadBy(t, operate, 500, f.path+":4: cert: no certificate has the name localhost of https://localhost:0")
+	if strings.Contains(p.out.String(), "INSECURE") {
+		t.Errorf("got log %s", p.out)
+	}
+	f.write("listen: [https://127.0.0.1:0, h2tpc://:0]\n" + rest)
+	reloadBy(t, operate, 200, "reloaded")
+	f.write("listen: [https://127.0.0.1:0, h2tpc://:0]\nroutes: [{path: /x, to: 'h2tpc://192.0.2.1:1'}]\n" + rest)
+	reloadBy(t, operate, 200, "reloaded")
+	for _, url := range []string{"h2tpc://:0", "h2tpc://192.0.2.1:1"} {
+		if n := strings.Count(p.out.String(), `level=WARN msg="INSECURE: the hop of `+url+` is in the clear`); n != 1 {
+			t.Errorf("%s: said %d times; want once:\n%s", url, n, p.out)
+		}
+	}
+}
+
+func TestAReloadSaysWhatIsWrongWithTheToken(t *testing.T) {
+	file := writeToken(t, "0123456789abcdef")
+	p := startServe(t, "--listen", "h2tpc://127.0.0.1:0", "--to", "http://127.0.0.1:1", "--token-file", file, "--admin", "http://127.0.0.1:0")
+	operate := "http://" + p.out.await(t, "addr=http://")
+	writeFile(t, file, []byte("short"))
+	reloadBy(t, operate, 500, "token not reloaded, the old one stays: "+file+": line 1 has 5 bytes")
+	writeFile(t, file, []byte("another-token-of-mine"))
+	reloadBy(t, operate, 200, "reloaded")
 }
 
 // getBy asks by a socket.

@@ -57,7 +57,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return usageError{o.located(list, err)}
 	}
 	log := o.log
-	for _, w := range o.warnings() {
+	for _, w := range o.warnings(nil) {
 		log.Warn("INSECURE: " + w)
 	}
 	if o.trace {
@@ -91,13 +91,14 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	followCtx, stop := context.WithCancel(ctx)
 	defer stop()
 	s.follow(followCtx, o)
+	s.files.Go(func() { s.hupLoop(followCtx, hupc) })
 	s.admin.note(true, false)
 	log.Info("serving", "to", o.to, "routes", len(o.ways))
 	s.manager.tell(daemon.SdNotifyReady, "STATUS=serving "+strings.Join(o.to, ", "))
 	if every := s.manager.every(); every > 0 {
 		s.wg.Go(func() { s.watchdogLoop(followCtx, every) })
 	}
-	return s.wait(ctx, sigc, hupc)
+	return s.wait(ctx, sigc)
 }
 
 func newLogger(w io.Writer, format string, level slog.Leveler) *slog.Logger {
@@ -122,7 +123,8 @@ type server struct {
 	args    []string
 	base    *options       // what it began with: what no reload changes is as here
 	failc   chan error     // the first end that failed, capacity 1
-	wg      sync.WaitGroup // serveLoops, shutdown, what is followed, ends that are left
+	wg      sync.WaitGroup // serveLoops, shutdown, ends that are left
+	files   sync.WaitGroup // loops that read files
 	manager manager
 	admin   adminServer
 	access  *accesslog.Log // nil without
@@ -130,7 +132,11 @@ type server struct {
 	life    context.Context
 	die     context.CancelFunc
 
-	mu         sync.Mutex // guards all below; held while configuration is read again
+	// reloading is held while the configuration is read again, for as long as file systems, names and sockets take; who holds it
+	// may read what only it changes, with mu: cur, list, ends, served, refusal.
+	reloading sync.Mutex
+
+	mu         sync.Mutex // guards all below
 	cur        *options   // as configured now, but for files: those are base's
 	list       []*setting // of cur
 	ends       map[kind]end
@@ -161,25 +167,27 @@ func (s *server) start(ctx context.Context, o *options) error {
 		closeServed(opened)
 		return fmt.Errorf("the service manager's socket %s is no flag's: neither --listen nor --redirect nor --admin names it", o.inherited[0].Addr())
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	made, err := s.makeEndsLocked(opened, o.ways)
+	made, err := s.makeEnds(opened, o.ways)
 	if err != nil {
+		closeServed(opened)
+		for _, e := range made {
+			e.Close()
+		}
 		return err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.serveLocked(opened, made)
 	return nil
 }
 
 // wait ends with the first signal or ctx, and then drains.
-func (s *server) wait(ctx context.Context, sigc, hupc <-chan os.Signal) error {
+func (s *server) wait(ctx context.Context, sigc <-chan os.Signal) error {
 	var why string
 	for why == "" {
 		select {
 		case err := <-s.failc:
 			return err
-		case <-hupc:
-			s.reload()
 		case <-s.drainc:
 			why = "ordered"
 		case sig := <-sigc:
@@ -230,6 +238,16 @@ func shutdown(ctx context.Context, ends []end, donec chan<- error) {
 	donec <- err
 }
 
+func (s *server) isEnding() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.isDraining
+}
+
+// filesWait bounds how long the end waits for what reads files: a file system that answers nothing, or a pipe in the place of a file,
+// keeps nobody from stopping the process.
+const filesWait = 2 * time.Second
+
 // close stops what still runs, and waits for it.
 func (s *server) close() {
 	ends, _ := s.beginDrain()
@@ -238,4 +256,18 @@ func (s *server) close() {
 		e.Close()
 	}
 	s.wg.Wait()
+	donec := make(chan struct{})
+	go s.awaitFiles(donec)
+	timer := time.NewTimer(filesWait)
+	defer timer.Stop()
+	select {
+	case <-donec:
+	case <-timer.C:
+		s.log.Warn("files are still being read, nobody waits for them")
+	}
+}
+
+func (s *server) awaitFiles(donec chan<- struct{}) {
+	s.files.Wait()
+	close(donec)
 }

@@ -115,7 +115,7 @@ func (o *options) loadListenTLS() (err error) {
 		return step("flag --ticket-keys", err)
 	}
 	o.live = append(o.live, o.listenTLS)
-	return o.checkListenNames()
+	return o.checkListenNames(o.listenTLS.Certificates())
 }
 
 // makeFiles makes what is kept beside the configuration, as nobody does who only checks it.
@@ -127,13 +127,13 @@ func (o *options) makeFiles() error {
 }
 
 // checkListenNames sees that a listener whose URL has a name can show a certificate for it: clients will ask for that.
-func (o *options) checkListenNames() error {
+func (o *options) checkListenNames(certs []*x509.Certificate) error {
 	for _, e := range o.listeners {
 		if e.scheme != "https" && e.scheme != "h2tp" || e.host == "" || networkOf(e.host) != "tcp" || len(o.acmeNames) > 0 {
 			continue
 		}
 		isNamed := func(c *x509.Certificate) bool { return c.VerifyHostname(e.host) == nil }
-		if !slices.ContainsFunc(o.listenTLS.Certificates(), isNamed) {
+		if !slices.ContainsFunc(certs, isNamed) {
 			return about("cert", fmt.Errorf("flag --cert: no certificate has the name %s of %s", e.host, e.url))
 		}
 	}
@@ -159,17 +159,17 @@ func (o *options) loadToTLS() error {
 // follow keeps the certificates true to their files until ctx ends.
 func (s *server) follow(ctx context.Context, o *options) {
 	for _, l := range o.live {
-		s.wg.Go(func() { l.Follow(ctx) })
+		s.files.Go(func() { l.Follow(ctx) })
 	}
 	if o.config != "" {
-		s.wg.Go(func() { s.followConfig(ctx) })
+		s.files.Go(func() { s.followConfig(ctx) })
 	}
 	if o.token != nil {
-		s.wg.Go(func() { o.token.follow(ctx) })
+		s.files.Go(func() { o.token.follow(ctx) })
 	}
 	if o.acme != nil {
-		s.wg.Go(func() { o.acme.ObtainAll(ctx) })
-		s.wg.Go(func() { o.acme.Follow(ctx) })
+		s.files.Go(func() { o.acme.ObtainAll(ctx) })
+		s.files.Go(func() { o.acme.Follow(ctx) })
 	}
 }
 

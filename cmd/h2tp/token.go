@@ -70,20 +70,22 @@ func (t *sharedToken) read() ([]string, error) {
 	return list, nil
 }
 
-// reload takes what the file has now; when something is wrong with it, what was there before stays.
-func (t *sharedToken) reload() {
+// reload takes what the file has now; when something is wrong with it, what was there before stays. Without a file there is
+// nothing to do.
+func (t *sharedToken) reload() error {
 	if t == nil {
-		return
+		return nil
 	}
 	list, err := t.read()
 	if err != nil {
 		t.log.Error("token not reloaded, the old one stays", "err", err)
-		return
+		return fmt.Errorf("token not reloaded, the old one stays: %w", err)
 	}
 	if !slices.Equal(list, t.lines()) {
 		t.cur.Store(&list)
 		t.log.Info("token reloaded", "file", t.file)
 	}
+	return nil
 }
 
 // follow reads the file from time to time until ctx ends.

@@ -107,7 +107,7 @@ func TestWhatIsNotSecureIsSaidAtEveryStart(t *testing.T) {
 			t.Errorf("%s: %v", tt.args, err)
 			continue
 		}
-		got := o.warnings()
+		got := o.warnings(nil)
 		if len(got) != len(tt.want) {
 			t.Errorf("%s: got %q; want %q", tt.args, got, tt.want)
 			continue

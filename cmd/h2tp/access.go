@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 
 	"github.com/h2tp/h2tp/cmd/h2tp/internal/accesslog"
 	"github.com/h2tp/h2tp/proxy"
@@ -33,6 +36,29 @@ func (o *options) checkAccess(list []*setting) error {
 	return nil
 }
 
+// checkAccessLog finds a file that cannot be opened, and makes none.
+func (o *options) checkAccessLog() error {
+	if o.accessLog == off || o.accessLog == "-" {
+		return nil
+	}
+	fi, err := os.Stat(o.accessLog)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		_, err = os.ReadDir(filepath.Dir(o.accessLog))
+	case err == nil && fi.Mode().IsRegular():
+		var f *os.File
+		if f, err = os.OpenFile(o.accessLog, os.O_APPEND|os.O_WRONLY, 0); err == nil {
+			f.Close()
+		}
+	case err == nil && fi.IsDir():
+		err = fmt.Errorf("%s is a directory", o.accessLog)
+	}
+	if err != nil {
+		return about("access-log", fmt.Errorf("flag --access-log: %w", err))
+	}
+	return nil
+}
+
 // openAccessLog opens the access log; nil when it is off.
 func (o *options) openAccessLog(stdout io.Writer) (*accesslog.Log, error) {
 	if o.accessLog == off {
@@ -44,7 +70,7 @@ func (o *options) openAccessLog(stdout io.Writer) (*accesslog.Log, error) {
 	}
 	l, err := accesslog.New(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("flag --access-log: %w", err)
+		return nil, about("access-log", fmt.Errorf("flag --access-log: %w", err))
 	}
 	return l, nil
 }

@@ -22,7 +22,8 @@ type change struct {
 // routed is an end whose exchanges take routes.
 type routed interface{ SetRoutes([]proxy.Route) error }
 
-// prepare opens what is new and has all ends take the routes. What is wrong with these is wrong for the first.
+// prepare opens what is new and has all ends take the routes. What is wrong with these is wrong for the first. What is tried again and
+// again may not move a listener, which nobody reaches for a moment.
 func (c *change) prepare(next *options, fresh []endpoint, gone []*served, mayMove bool) (err error) {
 	for _, e := range fresh {
 		l, err := c.base.listenAt(c.life, e)

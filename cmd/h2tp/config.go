@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"flag"
@@ -316,7 +317,7 @@ func (o *options) validate(list []*setting) error {
 	if err := errors.Join(o.checkPolicy(list), o.checkPipeline(list)); err != nil {
 		return err
 	}
-	if err := errors.Join(o.checkAdmin(), o.checkAccess(list)); err != nil {
+	if err := cmp.Or(o.checkAdmin(), o.checkAccess(list), o.checkRedirects()); err != nil {
 		return err
 	}
 	if err := o.leastLevel.UnmarshalText([]byte(o.logLevel)); err != nil {
@@ -337,6 +338,9 @@ func (o *options) validate(list []*setting) error {
 
 // load reads the files that settings name, and makes what all ends share.
 func (o *options) load() (err error) {
+	if err := cmp.Or(o.checkAccessLog(), o.checkSockets()); err != nil {
+		return err
+	}
 	o.Memory = compress.NewMemory(o.codecMemory)
 	o.Windows = pool.NewWindows(o.windowMemory)
 	if o.tokenFile != "" {
@@ -403,7 +407,7 @@ func (o *options) addListener(s string) error {
 		return err
 	}
 	for _, other := range o.listeners {
-		if e.addr == other.addr && e.network() == other.network() && e.port != "0" {
+		if e.hasAddressOf(other) {
 			return fmt.Errorf("%q and %q are the same address", other.url, s)
 		}
 	}

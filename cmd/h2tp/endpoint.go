@@ -110,3 +110,8 @@ func (e *endpoint) network() string {
 	}
 	return "tcp"
 }
+
+// hasAddressOf reports whether both cannot be listened on.
+func (e *endpoint) hasAddressOf(other endpoint) bool {
+	return e.addr == other.addr && e.network() == other.network() && e.port != "0"
+}

@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -68,14 +70,9 @@ func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 }
 
 func removeStale(path string) error {
-	fi, err := os.Lstat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
+	isThere, err := isSocket(path)
+	if err != nil || !isThere {
 		return err
-	case fi.Mode().Type() != fs.ModeSocket:
-		return fmt.Errorf("%s is there and is no socket", path)
 	}
 	nc, err := net.DialTimeout("unix", path, time.Second)
 	if err == nil {
@@ -86,6 +83,38 @@ func removeStale(path string) error {
 		return err
 	}
 	return os.Remove(path)
+}
+
+// isSocket reports whether a unix socket is there, or could be.
+func isSocket(path string) (isThere bool, err error) {
+	fi, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		_, err = os.Stat(filepath.Dir(path))
+		return false, err
+	case err != nil:
+		return false, err
+	case fi.Mode().Type() != fs.ModeSocket:
+		return false, fmt.Errorf("%s is there and is no socket", path)
+	}
+	return true, nil
+}
+
+// checkSockets finds unix sockets that cannot be.
+func (o *options) checkSockets() error {
+	for _, e := range append(slices.Clone(o.listeners), o.admin) {
+		if e.scheme != "unix" {
+			continue
+		}
+		name := "listen"
+		if e.url == o.adminURL {
+			name = "admin"
+		}
+		if _, err := isSocket(e.addr); err != nil {
+			return about(name, fmt.Errorf("flag --%s: %s: %w", name, e.url, err))
+		}
+	}
+	return nil
 }
 
 func (l *unixListener) Close() error {

@@ -75,6 +75,7 @@ func TestExitCodesAndOneLineForAMistake(t *testing.T) {
 		back  = "serve --listen h2tp://127.0.0.1:0 --to http://127.0.0.1:1 "
 		edge  = "serve --listen http://127.0.0.1:0 --to http://127.0.0.1:1 "
 	)
+	redirect := "serve --listen https://127.0.0.1:1 --to http://127.0.0.1:3 --cert " + pem.cert + " --key " + pem.key + " "
 	for _, tc := range []struct {
 		args string
 		code int
@@ -119,7 +120,7 @@ func TestExitCodesAndOneLineForAMistake(t *testing.T) {
 		{front + "--admin https://127.0.0.1:9901", 2, "does not begin with http:// or unix://"},
 		{front + "--access-log-sample 0.5", 2, "--access-log is off"},
 		{front + "--access-log-sample 2 --access-log -", 2, "want 0 to 1"},
-		{front + "--access-log /no/such/dir/log", 1, "flag --access-log"},
+		{front + "--access-log /no/such/dir/log", 2, "flag --access-log"},
 		{front + "--trace-context drop", 2, "--trace-context"},
 		{front + "--admin-public", 2, "--admin is missing"},
 		{front + "--listen http://127.0.0.1:9901 --admin http://127.0.0.1:9901", 2, "the same address"},
@@ -183,6 +184,14 @@ func TestExitCodesAndOneLineForAMistake(t *testing.T) {
 		{back + "--max-conns 9 --cert " + pem.cert + " --key " + pem.key, 2, "--max-conns has no effect"},
 		{back + "--client-ca " + bad + " --cert " + pem.cert + " --key " + pem.key, 2, "--client-ca"},
 		{front + "--listen http://" + taken.Addr().String(), 1, "--listen"},
+		{front + "--listen unix://" + bad, 2, "is there and is no socket"},
+		{front + "--listen unix://" + bad + "/s", 2, "not a directory"},
+		{front + "--admin unix://" + bad, 2, "flag --admin: "},
+		{front + "--access-log " + filepath.Dir(bad), 2, "flag --access-log: " + filepath.Dir(bad) + " is a directory"},
+		{front + "--access-log " + bad + "/log", 2, "flag --access-log: "},
+		{redirect + "--redirect 127.0.0.1:1", 2, `flag --redirect: "https://127.0.0.1:1" and "127.0.0.1:1" are the same address`},
+		{redirect + "--redirect :80 --redirect :80", 2, `":80" and ":80" are the same address`},
+		{redirect + "--redirect 127.0.0.1:2 --admin http://127.0.0.1:2", 2, `flag --redirect: "http://127.0.0.1:2" and "127.0.0.1:2" are the same address`},
 		{"demo more", 2, `unexpected argument "more"`},
 		{"demo --listen 8080", 2, "--listen"},
 		{"demo --load -1", 2, "--load"},

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -111,6 +112,21 @@ func (o *options) checkRedirect(s string) error {
 	}
 	e.scheme, e.host, e.url = "redirect", host, s
 	o.redirects = append(o.redirects, e)
+	return nil
+}
+
+// checkRedirects finds an address that is another listener's, too.
+func (o *options) checkRedirects() error {
+	others := slices.Clone(o.listeners)
+	if o.adminURL != "" {
+		others = append(others, o.admin)
+	}
+	for _, e := range o.redirects {
+		if i := slices.IndexFunc(others, e.hasAddressOf); i >= 0 {
+			return about("redirect", fmt.Errorf("flag --redirect: %q and %q are the same address", others[i].url, e.url))
+		}
+		others = append(others, e)
+	}
 	return nil
 }
 

@@ -74,7 +74,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	defer func() { closeAll(o.inherited) }()
 	if s.access, err = o.openAccessLog(stdout); err != nil {
-		return err
+		return usageError{o.located(list, err)}
 	}
 	if s.access != nil {
 		defer s.access.Close() // after the ends

@@ -231,13 +231,13 @@ func CheckRoutes(list []Route) (int, error) {
 		case names[spec.Name]:
 			return i, fmt.Errorf("another has the name %s", spec.Name)
 		case len(spec.Host) > maxHost || strings.ContainsAny(host, "*/ ") || spec.Host != "" && routeHost(host) == "":
-			return i, fmt.Errorf("Host is %q; want a name or address without port, or *.SUFFIX", spec.Host)
+			return i, fmt.Errorf("its Host is %q; want a name or address without port, or *.SUFFIX", spec.Host)
 		case spec.Path != "" && !wire.IsTarget([]byte(spec.Path)) || spec.Path != "" && spec.Path[0] != '/' || strings.ContainsAny(spec.Path, "?#"):
-			return i, fmt.Errorf("Path is %q; want one that begins with a slash", spec.Path)
+			return i, fmt.Errorf("its Path is %q; want one that begins with a slash", spec.Path)
 		case isTaken:
 			return i, fmt.Errorf("%s has the same host and path", other)
 		case len(spec.To) == 0:
-			return i, errors.New("To is empty")
+			return i, errors.New("its To is empty")
 		}
 		names[spec.Name], places[place] = true, spec.Name
 	}

@@ -23,9 +23,9 @@ func writeConfig(t *testing.T, text string) string {
 // What is wrong with a file is one line that says where.
 func TestBrokenFiles(t *testing.T) {
 	const ok = "listen: http://127.0.0.1:1\nto: http://127.0.0.1:2\n" // two lines
-	var many string
+	var many strings.Builder
 	for i := range 1024 {
-		many += fmt.Sprintf("  - http://a:%d\n", i+1)
+		many.WriteString(fmt.Sprintf("  - http://a:%d\n", i+1))
 	}
 	for _, tt := range []struct {
 		name, text string
@@ -110,7 +110,7 @@ func TestBrokenFiles(t *testing.T) {
 		{"same address in brackets", ok + "routes:\n  - {to: http://a:1, host: '::1'}\n\n  - {to: http://a:1, host: '[::1]'}\n", 6, "::1 has the same host and path"},
 		{"same destination in other words", "listen: http://127.0.0.1:1\nto:\n  - http://a\n  - http://b\n  - http://A:80/\n", 5, `to: "http://A:80/" is there already, as "http://a"`},
 		{"same destination of a route", ok + "routes:\n  - path: /a\n    to: [http://a, http://a:80]\n", 5, `to: "http://a:80" is there already`},
-		{"too many destinations", "listen: http://127.0.0.1:1\nto:\n" + many + "  - http://b\n", 1027, `to: "http://b" is one too many; want 1024 destinations at most`},
+		{"too many destinations", "listen: http://127.0.0.1:1\nto:\n" + many.String() + "  - http://b\n", 1027, `to: "http://b" is one too many; want 1024 destinations at most`},
 		{"address without brackets", "listen: http://127.0.0.1:1\nto: h2tp://2001:db8::5:8443\n", 2, `to: "h2tp://2001:db8::5:8443" has an address of IPv6 without brackets`},
 		{"place of to", ok + "routes:\n  - {to: http://a:1}\n", 4, "has neither host nor path, and neither has to"},
 		{"route's effect", ok + "routes:\n  - path: /a\n    to: http://a:1\n    policy: latency\n", 6, "policy: has no effect: there is one to URL"},
@@ -136,11 +136,12 @@ func TestAByteOrderMarkIsNoPartOfAFile(t *testing.T) {
 
 // As many as may be: lists that are long, not deep.
 func TestALongFileIsTaken(t *testing.T) {
-	text := "listen: http://127.0.0.1:1\nto: http://127.0.0.1:2\ndeny:\n" + strings.Repeat("  - 10.0.0.1\n", 1000) + "routes:\n"
+	var text strings.Builder
+	text.WriteString("listen: http://127.0.0.1:1\nto: http://127.0.0.1:2\ndeny:\n" + strings.Repeat("  - 10.0.0.1\n", 1000) + "routes:\n")
 	for i := range 1000 {
-		text += fmt.Sprintf("  - {path: /%d, to: 'http://a:1,http://b:1'}\n", i)
+		text.WriteString(fmt.Sprintf("  - {path: /%d, to: 'http://a:1,http://b:1'}\n", i))
 	}
-	if code, _, errs := checkWith(t, "--config", writeConfig(t, text)); code != 0 {
+	if code, _, errs := checkWith(t, "--config", writeConfig(t, text.String())); code != 0 {
 		t.Errorf("code %d, %s", code, errs)
 	}
 }

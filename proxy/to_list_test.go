@@ -24,7 +24,7 @@ func TestDestinationsAreCheckedAsTheyAreAdded(t *testing.T) {
 		{"unix://a/b", "is not unix:///path"}, {"file:/a", "does not begin with"}, {"http://a:80;srv=1s", "has a port"}, {"http://[::1];resolve=1s", "has no name"},
 	} {
 		got, err := new(ToList).Add(tt.to)
-		url, _, _ := strings.Cut(tt.to, ";")
+		url, _, _ := strings.Cut(strings.Replace(tt.to, "u@", "...@", 1), ";") // no error shows what may be a secret
 		switch {
 		case tt.want == "" && (err != nil || !slices.Equal(got, []string{tt.to})):
 			t.Errorf("%q: got %q, %v", tt.to, got, err)

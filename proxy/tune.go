@@ -67,7 +67,6 @@ type tuner struct {
 	why    atomic.Pointer[string]
 
 	toward  int // the choice that windows in a row have asked for
-	reason  string
 	agreed  int
 	ratio   float64       // coded to plain, before the last step up
 	isTrial bool          // the last step was up, and its gain is not known yet

@@ -46,7 +46,8 @@
 //	window of zero for ever                  nothing is buffered for it       Write's deadline
 //	answers that are not read                1 MiB                            closed, calm
 //	handshake, preface or SETTINGS missing   HandshakeTimeout                 closed
-//	silence, half a frame, a full socket     PingPeriod + PingTimeout         closed
+//	silence, also within a frame, a socket   PingPeriod + PingTimeout         closed
+//	  that is full and takes nothing
 //
 // Memory that a connection can make its peer's process hold: 32 KiB to read, one
 // frame of 128 KiB, the table's 4 KiB, up to 2 MiB of frames to write (given back

@@ -58,12 +58,15 @@ type Common struct {
 	Cleartext bool
 	// HandshakeTimeout bounds TLS and the exchange of prefaces. If zero, 10 s is used.
 	HandshakeTimeout time.Duration
-	// PingPeriod is how long a connection may be silent before a PING is sent.
-	// If zero, 5 s is used. If negative, none is sent.
+	// PingPeriod is how long a connection may be silent, without one byte from the peer,
+	// before a PING is sent, ahead of what waits for the socket. If zero, 5 s is used. If
+	// negative, none is sent, and no connection is closed for what PingTimeout says.
 	PingPeriod time.Duration
-	// PingTimeout is how long after that PING the connection may stay silent
-	// before it is closed, and how long one write to the socket may block.
-	// If zero, 5 s is used.
+	// PingTimeout is how long after that PING the connection may stay silent before it is
+	// closed. As long as the PING is on its way, on a thin link behind what the socket was
+	// given before, that time begins anew with whatever goes of it: on Linux by what the
+	// peer's kernel acknowledges, elsewhere by what the socket takes. It is also how long a
+	// write to the socket may wait while nothing goes. If zero, 5 s is used.
 	PingTimeout time.Duration
 	// MaxStreams bounds the streams a peer may have open on one connection. If
 	// zero, 1000 is used.

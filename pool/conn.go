@@ -45,10 +45,11 @@ type conn struct {
 	in          *frameReader // of br
 	fr          *http2.Framer
 	sawSettings bool
-	lastID      uint32 // highest stream the peer opened; read elsewhere atomically
+	lastID      uint32  // highest stream the peer opened; read elsewhere atomically
+	reading     *Stream // whose DATA is being read, if it is large
 
 	isLeaving atomic.Bool  // leaving is set: nothing the peer sends matters
-	lastRead  atomic.Int64 // when a frame was last read, nanoseconds since start
+	lastRead  atomic.Int64 // when a byte was last read, nanoseconds since start
 	start     time.Time
 
 	isLost bool // guarded by Client.mu: its loss was noted
@@ -71,6 +72,7 @@ type conn struct {
 	out        []byte // frames for the socket, in order
 	spare      []byte // the buffer out takes turns with
 	isWriting  bool   // someone is in nc.Write
+	writing    int    // with so many bytes
 	isSleeping bool   // writeLoop waits for kickc
 	writeSince time.Time
 	busySince  time.Time // since when as many streams wait for the socket as make it busy
@@ -81,6 +83,7 @@ type conn struct {
 	bounder    bounder   // the socket, if it is one; immutable
 	gatherer   gatherer  // the same
 	records    *records  // below TLS; immutable
+	drip       *drip     // where the kernel does not tell what has gone; immutable
 	loans      []loan    // the payloads that belong into out
 	vector     [][]byte  // owned by who has set isWriting, as is the next
 	gathered   net.Buffers
@@ -121,6 +124,7 @@ func newConn(nc net.Conn, isClient bool, cfg *Common) *conn {
 	}
 	c.bounder, c.gatherer, c.records = bounderOf(nc), gathererOf(nc), recordsOf(nc)
 	c.socket = socketOf(nc)
+	c.watch()
 	c.henc = hpack.NewEncoder(&c.hbuf)
 	c.in = newFrameReader(c.br, cfg.MaxHeaderBytes)
 	c.fr = http2.NewFramer(io.Discard, c.in)
@@ -266,54 +270,6 @@ func (c *conn) drain() {
 		c.closeSoon(ErrClosed)
 	}
 	c.changed()
-}
-
-// keepLoop pings a silent peer and closes the connection of one that stays
-// silent, or that takes nothing from its socket.
-func (c *conn) keepLoop() {
-	if c.cfg.PingPeriod < 0 {
-		return
-	}
-	timer := time.NewTimer(c.cfg.PingPeriod)
-	defer timer.Stop()
-	var pinged time.Duration // lastRead when the PING was sent; negative: none is out
-	pinged = -1
-	for {
-		select {
-		case <-c.donec:
-			return
-		case <-timer.C:
-		}
-		last := time.Duration(c.lastRead.Load())
-		silent := time.Since(c.start) - last
-		switch {
-		case c.isStuck():
-			c.close(ErrPingTimeout)
-			return
-		case pinged >= 0 && last == pinged:
-			c.close(ErrPingTimeout)
-			return
-		case silent >= c.cfg.PingPeriod:
-			pinged = last
-			c.mu.Lock()
-			c.pingSent = time.Since(c.start)
-			c.freeOutLocked()
-			c.out = appendPing(c.out, false, [8]byte{'h', '2', 't', 'p'})
-			c.kickLocked()
-			c.mu.Unlock()
-			timer.Reset(c.cfg.PingTimeout)
-		default:
-			pinged = -1
-			timer.Reset(c.cfg.PingPeriod - silent)
-		}
-	}
-}
-
-// isStuck reports whether one write to the socket has blocked for PingTimeout.
-func (c *conn) isStuck() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.isWriting && time.Since(c.writeSince) >= c.cfg.PingTimeout
 }
 
 // hasRoom reports whether another stream may be opened, and how many are open.

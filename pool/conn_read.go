@@ -35,8 +35,8 @@ func (c *conn) readLoop() error {
 		var f http2.Frame
 		if err == nil {
 			f, err = c.fr.ReadFrameForHeader(fh)
+			c.reading = nil
 		}
-		c.lastRead.Store(int64(time.Since(c.start)))
 		if err != nil {
 			if se, ok := errors.AsType[http2.StreamError](err); ok {
 				if err := c.resetID(se.StreamID, se.Code); err != nil {
@@ -147,15 +147,18 @@ func (c *conn) onData(f *http2.DataFrame) error {
 }
 
 // isForPieces reports whether a frame's payload is to be kept: it is read to where
-// it stays then.
+// it stays then. Of a large one it notes the stream, since it may be long in coming.
 func (c *conn) isForPieces(fh http2.FrameHeader) bool {
 	if fh.Type != http2.FrameData || fh.Length < pieceSize/2 || fh.Flags.Has(http2.FlagDataPadded) || !c.sawSettings || c.isLeaving.Load() {
 		return false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := c.streams[fh.StreamID]
-	return s != nil && s.receiver == nil
+	if c.reading = c.streams[fh.StreamID]; c.reading == nil {
+		return false
+	}
+	c.reading.came.Store(c.lastRead.Load())
+	return c.reading.receiver == nil
 }
 
 // readPieces reads such a frame's payload.
@@ -163,7 +166,7 @@ func (c *conn) readPieces(fh http2.FrameHeader) error {
 	var kept recvBuffer
 	defer kept.free()
 	err := kept.readFrom(c.in, int(fh.Length))
-	c.lastRead.Store(int64(time.Since(c.start)))
+	c.reading = nil
 	if err != nil {
 		return c.readError(err)
 	}
@@ -207,6 +210,7 @@ func (c *conn) onPayload(f http2.FrameHeader, p []byte, kept *recvBuffer) error 
 		return c.provoked(s, code, &ResetError{Code: code, Local: true})
 	}
 	s.recvWindow -= n
+	s.came.Store(c.lastRead.Load())
 	if s.isRefused {
 		c.mu.Unlock()
 		c.onRefusedData(s, f)

@@ -55,6 +55,10 @@ func (c *conn) writeOutLocked(self *Stream) {
 	p, loans := c.out, c.loans
 	c.out, c.spare = c.spare[:0], nil
 	c.isWriting = true
+	c.writing = len(p)
+	for _, l := range loans {
+		c.writing += len(l.p)
+	}
 	c.writeSince = time.Now()
 	if c.hasBatch {
 		c.hasBatch = false
@@ -67,7 +71,7 @@ func (c *conn) writeOutLocked(self *Stream) {
 	n, err := c.writeSocket(p, loans)
 	c.bytesOut.Add(n)
 	c.mu.Lock()
-	c.isWriting = false
+	c.isWriting, c.writing = false, 0
 	clear(loans)
 	c.loans = loans[:0]
 	if hasBulk {
@@ -102,6 +106,8 @@ func (c *conn) writeSocket(out []byte, loans []loan) (int64, error) {
 		return c.writeGathered(out, loans)
 	case c.records != nil:
 		n, err = c.records.writeThrough(c.nc, out)
+	case c.drip != nil:
+		n, err = c.drip.write(c.nc, out)
 	default:
 		n, err = c.nc.Write(out)
 	}

@@ -20,8 +20,9 @@
 //   - io.EOF means that the peer ended its side, and nothing else does.
 //   - An error that is [ErrNotStarted] means that the peer did not process the stream.
 //   - A dead peer is noticed within PingPeriod + PingTimeout of silence, also one whose
-//     packets are swallowed; its streams fail then, and the client dials with a jittered
-//     back-off.
+//     packets are swallowed, or whose process is stopped; its streams fail then, and the
+//     client dials with a jittered back-off. A thin link is no dead peer: while bytes come,
+//     or while what is before the PING goes on its way, the connection lives.
 //   - Everything a peer can make this end hold is bounded: connections, streams, header
 //     lists, windows ([Windows]), answers that it does not read.
 //   - After Close no stream is open at either end, and no goroutine is left at this one.

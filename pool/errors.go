@@ -12,8 +12,8 @@ var (
 	// ErrClosed says that this end closed the client, server, connection or stream. It
 	// is a net.ErrClosed.
 	ErrClosed = fmt.Errorf("pool: closed: %w", net.ErrClosed)
-	// ErrPingTimeout says that a peer was silent after a PING for longer than
-	// PingTimeout, or took nothing from its socket for as long.
+	// ErrPingTimeout says that a peer was silent for PingTimeout after a PING had come
+	// there, or that nothing went to it for as long.
 	ErrPingTimeout = errors.New("pool: peer does not answer")
 	// ErrNotStarted says that the peer did not process the stream: whatever it was to
 	// do can be done again, elsewhere or later. ErrGoAway is one, and so is a

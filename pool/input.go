@@ -9,6 +9,7 @@ import (
 // straight to where they stay.
 type input struct {
 	r       io.Reader
+	onRead  func() // told of each read that gave bytes; nil-able
 	buf     []byte
 	at, end int  // what is unread of buf
 	isBulk  bool // the payload before was large, so the next may be
@@ -62,6 +63,15 @@ func (in *input) peek(n int) ([]byte, error) {
 	return in.buf[in.at : in.at+n], nil
 }
 
+// read reads once, whatever is there.
+func (in *input) read(p []byte) (int, error) {
+	n, err := in.r.Read(p)
+	if n > 0 && in.onRead != nil {
+		in.onRead()
+	}
+	return n, err
+}
+
 // maxEmptyReads is how many reads in a row may give neither bytes nor an error.
 const maxEmptyReads = 100
 
@@ -76,7 +86,7 @@ func (in *input) fill() error {
 		room = room[:min(len(room), bulkAhead)]
 	}
 	for range maxEmptyReads {
-		n, err := in.r.Read(room)
+		n, err := in.read(room)
 		if in.end += n; n > 0 {
 			return nil
 		}
@@ -94,7 +104,7 @@ func (in *input) readPayload(p []byte) error {
 	in.at += n
 	room := p[:min(cap(p), len(p)+headerAhead)]
 	for n < len(p) {
-		k, err := in.r.Read(room[n:])
+		k, err := in.read(room[n:])
 		if n += k; err != nil && n < len(p) {
 			if errors.Is(err, io.EOF) {
 				return io.ErrUnexpectedEOF

@@ -10,6 +10,10 @@ import (
 // itself; here those of one large Write are put together.
 type records struct {
 	net.Conn
+	// Set before the first use, or with nobody using it: what is told of bytes that were
+	// read, and what counts those written. Nil-able.
+	onRead func()
+	drip   *drip
 
 	mu        sync.Mutex // guards all below
 	isHeld    bool       // from before TLS's Write until all it made is written
@@ -40,13 +44,30 @@ func recordsOf(nc net.Conn) *records {
 // NetConn gives the socket itself.
 func (r *records) NetConn() net.Conn { return r.Conn }
 
+// Read tells of whatever comes: a record may be long on its way.
+func (r *records) Read(p []byte) (int, error) {
+	n, err := r.Conn.Read(p)
+	if n > 0 && r.onRead != nil {
+		r.onRead()
+	}
+	return n, err
+}
+
+// write writes to the socket.
+func (r *records) write(p []byte) (int, error) {
+	if r.drip != nil {
+		return r.drip.write(r.Conn, p)
+	}
+	return r.Conn.Write(p)
+}
+
 // Write is called by TLS, one call at a time. While isLeaving that may be who closes,
 // or answers the peer's update of a key, who has not to wait for the socket.
 func (r *records) Write(p []byte) (int, error) {
 	r.mu.Lock()
 	if !r.isHeld {
 		r.mu.Unlock()
-		return r.Conn.Write(p)
+		return r.write(p)
 	}
 	defer r.mu.Unlock()
 	if r.isLeaving {
@@ -54,7 +75,7 @@ func (r *records) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	if len(*r.buf)+len(p) > holdRecords { // within TLS's Write there is no other
-		if _, err := r.Conn.Write(*r.buf); err != nil {
+		if _, err := r.write(*r.buf); err != nil {
 			return 0, err
 		}
 		*r.buf = (*r.buf)[:0]
@@ -85,7 +106,7 @@ func (r *records) leave() (err error) {
 	r.isLeaving = true
 	for left := *r.buf; len(left) > 0 && err == nil; {
 		r.mu.Unlock()
-		_, err = r.Conn.Write(left)
+		_, err = r.write(left)
 		r.mu.Lock()
 		left, r.late = r.late, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -40,6 +41,8 @@ type Stream struct {
 	c    *conn
 	id   uint32
 	turn sync.Mutex // whose Write fills unsent; taken before c.mu
+
+	came atomic.Int64 // when bytes of DATA came last, since the connection's start
 
 	header    Header // the peer's; set before hasHeader and before Open returns
 	hasHeader bool   // set by readLoop, under c.mu
@@ -78,10 +81,13 @@ type Stream struct {
 	isReleased bool          // its owner is done with it
 	isHeld     bool          // it is over, and counts in c.held
 	isBlocked  bool          // in c.blocked
+	gone       int64         // what Progress told last
 }
 
 func newStream(c *conn, id uint32, r Receiver) *Stream {
-	return &Stream{c: c, id: id, receiver: r, window: leastWindow, recvWindow: leastWindow}
+	s := &Stream{c: c, id: id, receiver: r, window: leastWindow, recvWindow: leastWindow}
+	s.came.Store(int64(time.Since(c.start)))
+	return s
 }
 
 // ID returns the HTTP/2 stream identifier.

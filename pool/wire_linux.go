@@ -7,6 +7,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// goneOf returns how many bytes the peer's kernel has acknowledged, and how many more the
+// socket holds, sent or not.
+func goneOf(socket syscall.RawConn) (gone, held int64, ok bool) {
+	if socket == nil {
+		return 0, 0, false
+	}
+	var info *unix.TCPInfo
+	var queued int
+	var err error
+	if closed := socket.Control(func(fd uintptr) {
+		if queued, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ); err == nil { // first: what goes meanwhile counts twice
+			info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		}
+	}); closed != nil || err != nil {
+		return 0, 0, false
+	}
+	return int64(info.Bytes_acked), int64(queued), true
+}
+
 // infoOf asks for TCP_INFO; nil when there is none.
 func infoOf(socket syscall.RawConn) (info *unix.TCPInfo) {
 	if socket == nil {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
 
@@ -68,5 +69,56 @@ func TestWireOfOtherConnsIsNothing(t *testing.T) {
 	defer nc.Close()
 	if w, ok := wireOf(socketOf(nc)); ok {
 		t.Errorf("a unix socket: got %+v", w)
+	}
+}
+
+// What has gone is what the peer's kernel has, whether or not anybody reads it; the rest is in the socket.
+func TestWhatHasGoneIsTheKernelsToSay(t *testing.T) {
+	ln := listen(t)
+	defer ln.Close()
+	near, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer near.Close()
+	far, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	socket := socketOf(near)
+	at, _, ok := goneOf(socket)
+	if !ok {
+		t.Skip("the kernel does not count what has gone")
+	}
+	const n = 10_000
+	near.Write(make([]byte, n))
+	io.ReadFull(far, make([]byte, n))
+	far.Write([]byte("x")) // with it comes that all was received
+	near.Read(make([]byte, 1))
+	if gone, held, _ := goneOf(socket); gone != at+n || held != 0 {
+		t.Errorf("read: got %d gone and %d held; want %d and 0", gone-at, held, n)
+	}
+	far.(*net.TCPConn).SetReadBuffer(16 << 10)
+	near.(*net.TCPConn).SetWriteBuffer(256 << 10)
+	full := 0
+	socket.Write(func(fd uintptr) bool {
+		for p := make([]byte, 16<<10); ; {
+			n, err := syscall.Write(int(fd), p)
+			if err == syscall.EINTR {
+				continue
+			} else if err != nil {
+				return true
+			}
+			full += n
+		}
+	})
+	gone, held, _ := goneOf(socket)
+	if held == 0 || gone-at+held < n+int64(full) {
+		t.Errorf("%d more that are not read: got %d gone and %d held; want some held, and all together", full, gone-at, held)
+	}
+	near.Close()
+	if _, _, ok := goneOf(socket); ok {
+		t.Error("a closed socket tells")
 	}
 }

@@ -54,13 +54,12 @@ func newBackStream(b *Back, s *pool.Stream, theirs terms) *backStream {
 // intermediary hides by pings of its own, whatever the front's period is.
 func (bs *backStream) watchLoop() {
 	defer bs.b.forget(bs)
-	period := bs.hop.PingPeriod
-	if period < 0 {
-		period = time.Hour
+	next := bs.hop.PingPeriod
+	if next < 0 {
+		next = time.Hour
 	}
-	timer := time.NewTimer(period)
+	timer := time.NewTimer(next)
 	defer timer.Stop()
-	pinged := time.Duration(-1) // lastRecv when a ping was sent that waits for its answer
 	for {
 		select {
 		case <-bs.stream.Done():
@@ -69,25 +68,16 @@ func (bs *backStream) watchLoop() {
 		case <-timer.C:
 		}
 		bs.releaseIdle()
-		last := time.Duration(bs.lastRecv.Load())
-		silent := bs.b.route.now() - last
-		switch {
-		case bs.hop.PingPeriod < 0:
-			timer.Reset(period)
-		case pinged == last:
-			bs.stream.Reset(codeCancel)
-		case silent >= period:
-			pinged = last
+		if bs.hop.PingPeriod >= 0 {
 			bs.sender.mu.Lock()
-			if !bs.isEnded && bs.err == nil {
-				bs.pingLocked()
-			}
+			next = bs.watchLocked()
 			bs.sender.mu.Unlock()
-			timer.Reset(bs.hop.PingTimeout)
-		default:
-			pinged = -1
-			timer.Reset(period - silent)
+			if next <= 0 {
+				bs.stream.Reset(codeCancel)
+				next = time.Hour // Done is closed
+			}
 		}
+		timer.Reset(next)
 	}
 }
 

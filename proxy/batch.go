@@ -71,6 +71,7 @@ type sender struct {
 	since      time.Time // when the first of them came
 	lastID     uint32    // highest request id appended
 	sentID     uint32    // highest request id that may have left
+	pings      pings
 	isSleeping bool
 	isEnded    bool  // nothing more is appended; flushLoop ends the stream's side
 	err        error // the stream is dead
@@ -172,13 +173,6 @@ func (s *sender) failLocked(err error) {
 	s.kick()
 }
 
-// pingLocked asks the peer for a sign of life.
-func (s *sender) pingLocked() {
-	before := s.sizeLocked()
-	s.wenc.AppendPing(&s.open, [8]byte{})
-	s.appendedLocked(before)
-}
-
 // flushLoop sends batches until the stream dies or is ended.
 func (s *sender) flushLoop() {
 	defer close(s.donec)
@@ -203,7 +197,7 @@ func (s *sender) flushLoop() {
 		s.queued = 0
 		s.isFull.Store(false)
 		s.sentID = s.lastID
-		since := s.since
+		since, pings := s.since, s.pings.n
 		s.room.Broadcast()
 		s.mu.Unlock()
 		s.sent.waited.time(time.Since(since))
@@ -216,7 +210,7 @@ func (s *sender) flushLoop() {
 				return
 			}
 		}
-		s.recycle(batches)
+		s.recycle(batches, pings)
 	}
 }
 
@@ -368,10 +362,14 @@ func appendBatch(dst []byte, b *wire.Batch, enc *compress.Encoder, isAnew bool) 
 	return dst, nil
 }
 
-// recycle gives the buffers of sent batches back, as many as are of use.
-func (s *sender) recycle(batches []wire.Batch) {
+// recycle gives the buffers of sent batches back, as many as are of use, and notes which pings
+// were in them.
+func (s *sender) recycle(batches []wire.Batch, pings int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.pings.sent < pings {
+		s.sentPingsLocked(pings)
+	}
 	for i := range batches {
 		b := batches[i]
 		batches[i] = wire.Batch{}

@@ -19,7 +19,6 @@ type peerStream struct {
 
 	sender
 	unbatcher
-	pinged   time.Duration
 	isSpread atomic.Bool // a stream of the session reached another back
 	isLeft   atomic.Bool // the back drains: what others there are at its address is another
 
@@ -322,7 +321,8 @@ func (ps *peerStream) sweep(now time.Duration) {
 	if ps.isDraining && ps.inflight.n == 0 && !ps.isEnded {
 		ps.endLocked()
 	}
-	isDead := ps.watchLocked(now)
+	isWatched := ps.p.cfg.PingPeriod >= 0 && ps.err == nil && !ps.isEnded
+	isDead := isWatched && ps.watchLocked() <= 0
 	ps.sender.mu.Unlock()
 	ps.releaseIdle()
 	for _, ex := range late {
@@ -331,19 +331,4 @@ func (ps *peerStream) sweep(now time.Duration) {
 	if isDead {
 		ps.stream.Reset(codeCancel)
 	}
-}
-
-// watchLocked pings a silent peer and reports whether it stayed silent.
-func (ps *peerStream) watchLocked(now time.Duration) bool {
-	last := time.Duration(ps.lastRecv.Load())
-	cfg := &ps.p.cfg.Hop
-	switch {
-	case cfg.PingPeriod < 0 || ps.err != nil || ps.isEnded:
-	case ps.pinged > last:
-		return now-ps.pinged >= cfg.PingTimeout
-	case now-last >= cfg.PingPeriod:
-		ps.pinged = now
-		ps.pingLocked()
-	}
-	return false
 }

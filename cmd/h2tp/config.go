@@ -175,7 +175,7 @@ func (o *options) settings() []*setting {
 		{name: "codec-memory", arg: "SIZE", value: size(&o.codecMemory, 1<<20, 1<<40, true), needs: needsHop, usage: "memory of all codec contexts together; past it a new stream is sent snappy or none"},
 		{name: "window-memory", arg: "SIZE", value: size(&o.windowMemory, 1<<20, 1<<40, false), needs: needsHop, usage: "what the receive windows of all streamed bodies may come to, beyond 64KiB each"},
 		{name: "ping-period", arg: "DURATION", value: duration(&o.PingPeriod, 100*ms, longest, true), needs: needsHop, usage: "silence after which a hop's connection or stream is pinged; off never pings"},
-		{name: "ping-timeout", arg: "DURATION", value: duration(&o.PingTimeout, 100*ms, longest, false), needs: needsHop, usage: "how long after a ping it may stay silent before it is given up"},
+		{name: "ping-timeout", arg: "DURATION", value: duration(&o.PingTimeout, 100*ms, longest, false), needs: needsHop, usage: "how long after a ping it may stay silent before it is given up; as long as the ping is on its way, that begins anew with all that goes of what is before it"},
 		{name: "stream-max-age", arg: "DURATION", value: duration(&o.StreamMaxAge, time.Second, longest, true), needs: needsPeer, usage: "age at which a batched stream is replaced, +-10 %; off never does"},
 		{name: "min-ready", arg: "N", value: count(&o.MinReady, 1, 400, false), needs: needsPeer, usage: "ready streams, 1 to 400, kept open on each batched stream, for large responses to begin on without a round trip, while few are used; --max-ready at most"},
 		{name: "max-ready", arg: "N", value: count(&o.MaxReady, 1, 400, false), needs: needsHop, usage: "the same, while many are used; an h2tp listener takes twice as many of each batched stream"},

@@ -40,12 +40,13 @@ func (c *conn) watch() {
 	}
 }
 
-// noteRead is called by readLoop.
-func (c *conn) noteRead() {
+// noteRead notes that so many bytes were read; it is called by readLoop.
+func (c *conn) noteRead(n int) {
 	now := int64(time.Since(c.start))
 	c.lastRead.Store(now)
 	if c.reading != nil {
 		c.reading.came.Store(now)
+		c.dataIn.Add(int64(n))
 	}
 }
 
@@ -138,20 +139,33 @@ func (c *conn) goneLocked() (gone, end int64) {
 // opened.
 func (s *Stream) ReceivedAt() time.Time { return s.c.start.Add(time.Duration(s.came.Load())) }
 
-// Progress tells how what was written on the stream goes its way. Gone counts, of all that
-// its connection was given, what has gone to the peer: on Linux what the peer's kernel has
-// acknowledged, elsewhere what the socket took. End is about what gone comes to once all
-// that was written before has gone. While a Write waits for the peer's credit gone stands
-// still.
-func (s *Stream) Progress() (gone, end int64) {
+// Progress tells how what the stream's connection carries goes its way.
+type Progress struct {
+	// Gone counts the bytes that have gone to the peer: on Linux those that its kernel has
+	// acknowledged, elsewhere those that the socket took. While a Write on the stream waits
+	// for credit it stands still.
+	Gone int64
+	// End is about what Gone comes to once all that was written before has gone.
+	End int64
+	// Came counts, about, the bytes of DATA that came from the peer, on all streams, parts of
+	// frames too.
+	Came int64
+}
+
+// MaxAhead is more than a peer of this package sends of other streams before what it writes
+// at once on one with a Receiver: what is being written, and what its kernel holds.
+const MaxAhead = 1 << 20
+
+// Progress returns how it stands.
+func (s *Stream) Progress() Progress {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	gone, end = c.goneLocked()
+	gone, end := c.goneLocked()
 	if s.writers == 0 || min(s.sendWindow, c.sendWindow) > 0 {
 		s.gone = gone
 	}
-	return s.gone, end + int64(len(c.out))
+	return Progress{Gone: s.gone, End: end + int64(len(c.out)), Came: c.dataIn.Load()}
 }
 
 // drip counts what a socket took whose kernel does not tell what has gone. It is given

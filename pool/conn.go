@@ -104,6 +104,7 @@ type conn struct {
 	rtt         time.Duration // least seen, of SETTINGS and PING
 	pingSent    time.Duration // since start
 	bytesIn     atomic.Int64
+	dataIn      atomic.Int64 // about, of DATA, parts of frames too
 	bytesOut    atomic.Int64
 
 	socket syscall.RawConn           // of nc, immutable; nil when it has none

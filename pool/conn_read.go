@@ -157,6 +157,7 @@ func (c *conn) isForPieces(fh http2.FrameHeader) bool {
 	if c.reading = c.streams[fh.StreamID]; c.reading == nil {
 		return false
 	}
+	c.dataIn.Add(int64(min(len(c.br.buffered()), int(fh.Length))))
 	c.reading.came.Store(c.lastRead.Load())
 	return c.reading.receiver == nil
 }
@@ -211,6 +212,9 @@ func (c *conn) onPayload(f http2.FrameHeader, p []byte, kept *recvBuffer) error 
 	}
 	s.recvWindow -= n
 	s.came.Store(c.lastRead.Load())
+	if n < pieceSize/2 { // else they were counted as they came
+		c.dataIn.Add(n)
+	}
 	if s.isRefused {
 		c.mu.Unlock()
 		c.onRefusedData(s, f)

@@ -9,7 +9,7 @@ import (
 // straight to where they stay.
 type input struct {
 	r       io.Reader
-	onRead  func() // told of each read that gave bytes; nil-able
+	onRead  func(n int) // told of each read that gave bytes; nil-able
 	buf     []byte
 	at, end int  // what is unread of buf
 	isBulk  bool // the payload before was large, so the next may be
@@ -67,7 +67,7 @@ func (in *input) peek(n int) ([]byte, error) {
 func (in *input) read(p []byte) (int, error) {
 	n, err := in.r.Read(p)
 	if n > 0 && in.onRead != nil {
-		in.onRead()
+		in.onRead(n)
 	}
 	return n, err
 }

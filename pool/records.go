@@ -12,7 +12,7 @@ type records struct {
 	net.Conn
 	// Set before the first use, or with nobody using it: what is told of bytes that were
 	// read, and what counts those written. Nil-able.
-	onRead func()
+	onRead func(n int)
 	drip   *drip
 
 	mu        sync.Mutex // guards all below
@@ -48,7 +48,7 @@ func (r *records) NetConn() net.Conn { return r.Conn }
 func (r *records) Read(p []byte) (int, error) {
 	n, err := r.Conn.Read(p)
 	if n > 0 && r.onRead != nil {
-		r.onRead()
+		r.onRead(n)
 	}
 	return n, err
 }

@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"errors"
 	"io"
+	"os"
 	"sync"
 	"time"
 
@@ -52,13 +54,11 @@ func (in *bulkIn) loop() {
 	in.w = newBulkWriter(in.s, &b.cfg, in.r.own, in.theirs, in.tune)
 	in.w.sent = &b.hop.out
 	defer in.w.release()
-	in.s.SetReadDeadline(time.Now().Add(bodyWait))
-	rec, err := in.r.next()
+	rec, err := in.first()
 	if err != nil || rec.Type != wire.TypeRequest {
 		in.s.Reset(codeProtocol)
 		return
 	}
-	in.s.SetReadDeadline(time.Time{})
 	ex := &in.ex
 	ex.sink = in
 	switch {
@@ -96,6 +96,21 @@ func (in *bulkIn) loop() {
 		in.fail(ex, failure{code: wire.CodeRequestTooLarge})
 	default: // dropped: nobody waits
 		in.s.Reset(codeCancel)
+	}
+}
+
+// first reads the request, which may be behind what comes on other streams.
+func (in *bulkIn) first() (*wire.Record, error) {
+	defer in.s.SetReadDeadline(time.Time{})
+	began := in.s.Progress().Came
+	for seen := began; ; {
+		in.s.SetReadDeadline(time.Now().Add(bodyWait))
+		rec, err := in.r.next()
+		came := in.s.Progress().Came
+		if !errors.Is(err, os.ErrDeadlineExceeded) || came == seen || came-began > pool.MaxAhead {
+			return rec, err
+		}
+		seen = came
 	}
 }
 

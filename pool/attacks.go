@@ -24,8 +24,9 @@
 //	CONTINUATION                             32 frames and one each 8 KiB of  calm
 //	                                         MaxHeaderBytes; twice those and
 //	                                         1 KiB in bytes
-//	header list, references to one field     MaxHeaderBytes, "trailer" apart  reset, CALM; the
-//	                                                                          Framer's PROTOCOL_ERROR
+//	header list, references to one field     MaxHeaderBytes                   reset, CALM
+//	one string, and CONTINUATION behind a    -                                COMPRESSION_ERROR,
+//	  list, of more than twice that and 1 KiB                                 PROTOCOL_ERROR
 //	dynamic table, HEADER_TABLE_SIZE         4096 bytes either way            COMPRESSION_ERROR
 //	PING, PING ACK, SETTINGS ACK, PRIORITY,  1                                calm
 //	  unknown frames, empty DATA, padding

@@ -49,11 +49,16 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	return c, nil
 }
 
+// openTries bounds the streams that one Open opens.
+const openTries = 4
+
 // Open opens a stream and waits for the response's header section. While there
 // is no connection with room it waits for one until ctx ends, however many calls
 // wait; the error then tells why the last dial failed. A status other than 200 is
-// a [*StatusError]. An error that is [ErrNotStarted] means that the peer did not
-// process the stream; without a Receiver, Open itself tries again after a GOAWAY.
+// a [*StatusError]. A header section that the peer would not take is a [*HeaderError],
+// and nothing is sent. An error that is [ErrNotStarted] means that the peer did not
+// process the stream; without a Receiver, Open itself tries again, a few times, where the
+// peer only drains.
 func (c *Client) Open(ctx context.Context, h Header, r Receiver) (*Stream, error) {
 	return c.OpenBeside(ctx, nil, h, r)
 }
@@ -70,7 +75,10 @@ func (c *Client) OpenBeside(ctx context.Context, beside *Stream, h Header, r Rec
 	if h.Scheme = "https"; c.cfg.Cleartext {
 		h.Scheme = "http"
 	}
-	for {
+	if err := h.checkRequest(); err != nil {
+		return nil, err
+	}
+	for try := 1; ; try++ {
 		s, err := c.open(ctx, beside, &h, r)
 		if err != nil {
 			return nil, err
@@ -83,7 +91,7 @@ func (c *Client) OpenBeside(ctx context.Context, beside *Stream, h Header, r Rec
 			return nil, err
 		case err == nil:
 			return s, nil
-		case r != nil || !errors.Is(err, ErrGoAway):
+		case r != nil || err != ErrGoAway || try == openTries: // by an error, what is asked for may be its cause
 			return nil, err
 		}
 	}
@@ -104,9 +112,9 @@ func (c *Client) open(ctx context.Context, beside *Stream, h *Header, r Receiver
 				c.cfg.Trace.opened(s)
 			}
 			c.mu.Lock()
-			if err == nil {
+			if _, isOurs := errors.AsType[*HeaderError](err); err == nil || isOurs {
 				c.passLocked()
-				return s, nil
+				return s, err
 			}
 			continue
 		}

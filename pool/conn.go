@@ -100,6 +100,7 @@ type conn struct {
 	windows     int64 // taken of cfg.Windows
 	peerWindow  int64 // SETTINGS_INITIAL_WINDOW_SIZE
 	peerFrame   int   // SETTINGS_MAX_FRAME_SIZE
+	peerHeader  int   // SETTINGS_MAX_HEADER_LIST_SIZE, maxHeader at most
 	peerStreams uint32
 	rtt         time.Duration // least seen, of SETTINGS and PING
 	pingSent    time.Duration // since start
@@ -120,7 +121,7 @@ func newConn(nc net.Conn, isClient bool, cfg *Common) *conn {
 		streams:    make(map[uint32]*Stream),
 		nextID:     1,
 		sendWindow: 65535, recvWindow: connWindow, peerWindow: 65535,
-		peerFrame: minPeerFrame, peerStreams: math.MaxUint32,
+		peerFrame: minPeerFrame, peerHeader: maxHeader, peerStreams: math.MaxUint32,
 		goAwayID: math.MaxUint32, bulkLimit: minBulk,
 	}
 	c.bounder, c.gatherer, c.records = bounderOf(nc), gathererOf(nc), recordsOf(nc)
@@ -131,7 +132,7 @@ func newConn(nc net.Conn, isClient bool, cfg *Common) *conn {
 	c.fr = http2.NewFramer(io.Discard, c.in)
 	c.fr.SetReuseFrames()
 	c.fr.SetMaxReadFrameSize(maxReadFrame)
-	c.fr.MaxHeaderListSize = uint32(cfg.MaxHeaderBytes)
+	c.fr.MaxHeaderListSize = uint32(c.in.maxBlock) // and isTooLarge at MaxHeaderBytes
 	c.fr.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 
 	if isClient {
@@ -330,6 +331,9 @@ func (c *conn) open(h *Header, r Receiver) (*Stream, error) {
 	case c.isDraining || uint32(len(c.streams)) >= c.peerStreams || c.nextID >= 1<<31-1:
 		return nil, ErrGoAway
 	}
+	if err := c.fitsLocked(h); err != nil {
+		return nil, err
+	}
 	s := newStream(c, c.nextID, r)
 	s.headerc = make(chan struct{})
 	c.nextID += 2
@@ -341,6 +345,15 @@ func (c *conn) open(h *Header, r Receiver) (*Stream, error) {
 	c.widenLocked(s)
 	c.kickLocked()
 	return s, nil
+}
+
+// fitsLocked reports whether the peer takes a header list of that size. One that it does not
+// take costs a peer, and may cost a connection.
+func (c *conn) fitsLocked(h *Header) error {
+	if n := h.size(); n > c.peerHeader {
+		return headerErrorf("%d bytes, the peer takes %d", n, c.peerHeader)
+	}
+	return nil
 }
 
 // endStream removes s and tells its owner why; nil-safe to call twice.

@@ -300,6 +300,16 @@ func (c *conn) isIdleLocked(id uint32) bool {
 	return id%2 == 0 || id > c.lastID
 }
 
+// isTooLarge reports whether a header list is larger than was announced. The Framer stops
+// only at a larger bound: what it does then may end the connection.
+func (c *conn) isTooLarge(f *http2.MetaHeadersFrame) bool {
+	n := 0
+	for _, hf := range f.Fields {
+		n += int(hf.Size())
+	}
+	return f.Truncated || n > c.cfg.MaxHeaderBytes
+}
+
 func (c *conn) onHeaders(f *http2.MetaHeadersFrame) error {
 	id := f.StreamID
 	c.mu.Lock()
@@ -312,7 +322,7 @@ func (c *conn) onHeaders(f *http2.MetaHeadersFrame) error {
 	switch {
 	case err != nil:
 		return err
-	case f.Truncated && s != nil:
+	case c.isTooLarge(f) && s != nil:
 		code = codeCalm
 	case s != nil && c.isClient && !s.hasHeader:
 		return c.onResponse(s, f)
@@ -386,7 +396,7 @@ func (c *conn) onRequest(f *http2.MetaHeadersFrame) error {
 	switch {
 	case !c.hasPlaceLocked():
 		code = http2.ErrCodeRefusedStream
-	case f.Truncated:
+	case c.isTooLarge(f):
 		code = codeCalm
 	case h.Method == "" || h.Path == "" || h.Scheme == "" || f.HasPriority() && f.Priority.StreamDep == id:
 		code = http2.ErrCodeProtocol
@@ -432,13 +442,8 @@ func (c *conn) hasPlaceLocked() bool {
 // checkFields refuses what RFC 9113 8.2.2 and 8.3 forbid and the Framer lets pass.
 func checkFields(f *http2.MetaHeadersFrame) Code {
 	for _, hf := range f.RegularFields() {
-		switch hf.Name {
-		case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade":
+		if isOfConnection(hf.Name, hf.Value) {
 			return http2.ErrCodeProtocol
-		case "te":
-			if hf.Value != "trailers" {
-				return http2.ErrCodeProtocol
-			}
 		}
 	}
 	return 0
@@ -541,6 +546,8 @@ func (c *conn) applySettingLocked(set http2.Setting) error {
 		c.peerStreams = set.Val
 	case http2.SettingMaxFrameSize:
 		c.peerFrame = int(set.Val)
+	case http2.SettingMaxHeaderListSize:
+		c.peerHeader = int(min(set.Val, maxHeader))
 	case http2.SettingInitialWindowSize:
 		if err := c.spendLocked(len(c.streams)>>2, "SETTINGS"); err != nil { // each is woken
 			return err
@@ -577,6 +584,7 @@ func (c *conn) onReset(f *http2.RSTStreamFrame) error {
 
 func (c *conn) onGoAway(f *http2.GoAwayFrame) error {
 	var lost []*Stream
+	var cause error // nil of a drain
 	c.mu.Lock()
 	if err := c.spendLocked(1+len(c.streams)>>2, "GOAWAY"); err != nil {
 		c.mu.Unlock()
@@ -590,16 +598,21 @@ func (c *conn) onGoAway(f *http2.GoAwayFrame) error {
 	}
 	isIdle := len(c.streams) == 0
 	c.mu.Unlock()
+	why := ErrGoAway
+	if f.ErrCode != http2.ErrCodeNo {
+		debug := f.DebugData()
+		cause = &ConnError{Code: f.ErrCode, Reason: string(debug[:min(len(debug), maxDebug)]), Peer: true}
+		why = fmt.Errorf("%w: %w", ErrGoAway, cause)
+	}
 	for _, s := range lost {
-		c.endStream(s, ErrGoAway)
+		c.endStream(s, why)
 	}
 	if isIdle && !c.isClient { // whatever its code: nothing is lost, and what is behind it is read before the end
 		c.closeSoon(ErrClosed)
 		return nil
 	}
-	if f.ErrCode != http2.ErrCodeNo {
-		debug := f.DebugData()
-		return &ConnError{Code: f.ErrCode, Reason: string(debug[:min(len(debug), maxDebug)]), Peer: true}
+	if cause != nil {
+		return cause
 	}
 	if isIdle {
 		c.close(ErrGoAway)

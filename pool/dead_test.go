@@ -163,7 +163,7 @@ func TestSwallowedPacketsAreNoticedInTime(t *testing.T) {
 }
 
 // dialScripted makes a client whose connections are scripted servers in memory.
-func dialScripted(t *testing.T, cfg ClientConfig) (*Client, <-chan *scripted) {
+func dialScripted(t *testing.T, cfg ClientConfig) (*Client, chan *scripted) {
 	t.Helper()
 	ln := newPipeListener()
 	t.Cleanup(func() { ln.Close() })
@@ -220,8 +220,11 @@ func TestGoAwayTellsWhichStreamsWereNotStarted(t *testing.T) {
 			synctest.Wait()
 			p.fr.WriteGoAway(1, code, nil)
 			wg.Wait()
-			if errs[0] != nil || errs[1] != ErrGoAway || errs[2] != ErrGoAway || !errors.Is(errs[2], ErrNotStarted) {
+			if errs[0] != nil || !errors.Is(errs[1], ErrGoAway) || !errors.Is(errs[2], ErrGoAway) || !errors.Is(errs[2], ErrNotStarted) {
 				t.Errorf("got %v; want nil, ErrGoAway, ErrGoAway", errs)
+			}
+			if ce, hasCause := errors.AsType[*ConnError](errs[1]); hasCause != (code != 0) || hasCause && ce.Code != code {
+				t.Errorf("got %v; want %v in it, unless it is a drain", errs[1], code)
 			}
 			k := streams[0].receiver.(*sink)
 			if code != 0 {
@@ -263,4 +266,35 @@ func TestOpenTriesAgainAfterGoAway(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// One that meets nothing but drains is told so after some, and one whose connection ends by an
+// error at once: it may be the cause.
+func TestOpenEndsItsTriesAfterGoAway(t *testing.T) {
+	for code, tries := range map[http2.ErrCode]int{http2.ErrCodeNo: openTries, http2.ErrCodeCompression: 1} {
+		t.Run(code.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cl, peers := dialScripted(t, ClientConfig{})
+				n := 0
+				go func() {
+					for p := range peers {
+						p.wantHeaders(1)
+						n++
+						p.fr.WriteGoAway(0, code, nil)
+					}
+				}()
+				_, err := cl.Open(t.Context(), Header{Path: "/"}, nil)
+				ce, hasCause := errors.AsType[*ConnError](err)
+				if !errors.Is(err, ErrNotStarted) || hasCause != (code != 0) || hasCause && ce.Code != code {
+					t.Errorf("got %v; want ErrNotStarted, for %v", err, code)
+				}
+				synctest.Wait()
+				if n != tries {
+					t.Errorf("%d streams were opened; want %d", n, tries)
+				}
+				cl.Close()
+				close(peers)
+			})
+		})
+	}
 }

@@ -19,8 +19,8 @@ var (
 	// do can be done again, elsewhere or later. ErrGoAway is one, and so is a
 	// [*ResetError] of the peer's with REFUSED_STREAM.
 	ErrNotStarted = errors.New("pool: not started")
-	// ErrGoAway says that the peer is draining the connection and did not
-	// process the stream.
+	// ErrGoAway says that the peer is draining the connection, or with a [*ConnError]
+	// in it that it found an error there, and did not process the stream.
 	ErrGoAway = fmt.Errorf("%w: peer is going away", ErrNotStarted)
 	// ErrNotReady says that no ready stream has the id, nor can come to have it.
 	ErrNotReady = errors.New("pool: no such ready stream")

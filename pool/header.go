@@ -18,11 +18,14 @@ type Field struct {
 
 // Header is the header section that opened a stream, or the one that answered.
 type Header struct {
-	// Method, Scheme, Authority and Path are a request's pseudo-header fields.
-	// Open fills in what is empty: POST, the connection's scheme, the client's Addr.
+	// Method, Scheme, Authority and Path are a request's pseudo-header fields. Open fills
+	// in an empty Method, POST, and Authority, the client's Addr, and sets Scheme to the
+	// connection's; it needs a Path, beginning with a slash.
 	Method, Scheme, Authority, Path string
 	// Status is a response's.
 	Status int
+	// Fields hold none of the pseudo-header fields, nor of those that concern one
+	// connection of HTTP/1.1.
 	Fields []Field
 }
 

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/net/http2"
 )
 
 const (
@@ -95,6 +97,9 @@ func (r *ReadySet) Offer(s *Stream, fields ...Field) (uint32, error) {
 	}
 	// First the answer: once it is in ready, another goroutine may write to it.
 	err := s.Respond(200, append(slices.Clone(fields), Field{Name: r.cfg.IDField, Value: fmt.Sprintf("%08x", h.id)})...)
+	if _, isOurs := errors.AsType[*HeaderError](err); isOurs { // it got no answer, and nobody would take it
+		s.Reset(http2.ErrCodeInternal)
+	}
 	r.mu.Lock()
 	r.opening--
 	isClosed := r.isClosed

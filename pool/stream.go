@@ -159,8 +159,9 @@ func (s *Stream) SetReceiver(r Receiver) {
 	s.c.mu.Unlock()
 }
 
-// Respond sends the response's header section; only the first call does. It
-// does not block.
+// Respond sends the response's header section; only the first call does. After a
+// [*HeaderError] nothing was sent, and another call may be made. The status is a final one,
+// 200 or more. It does not block.
 func (s *Stream) Respond(status int, fields ...Field) error {
 	return s.respond(Header{Status: status, Fields: fields}, "", false)
 }
@@ -176,10 +177,17 @@ func (s *Stream) Refuse(status int, text string, fields ...Field) error {
 }
 
 func (s *Stream) respond(h Header, text string, end bool) error {
+	if err := h.checkResponse(); err != nil {
+		return err
+	}
 	c := s.c
 	c.mu.Lock()
 	if s.err != nil || s.isAnswered {
 		err := s.err
+		c.mu.Unlock()
+		return err
+	}
+	if err := c.fitsLocked(&h); err != nil {
 		c.mu.Unlock()
 		return err
 	}

@@ -19,7 +19,7 @@ func (h *Hop) tokenFields() []pool.Field {
 		return nil
 	}
 	tokens := h.Tokens()
-	if len(tokens) == 0 {
+	if len(tokens) == 0 || tokens[0] == "" { // a value may not end in a space
 		return nil
 	}
 	return []pool.Field{{Name: tokenField, Value: tokenScheme + tokens[0], Sensitive: true}}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -43,6 +44,8 @@ const (
 	maxRefused = 16
 	// maxWindow is the largest flow-control window, RFC 9113 6.9.1.
 	maxWindow = 1<<31 - 1
+	// maxCount is the largest number of streams, or size of a header list, that is announced.
+	maxCount = 1 << 30
 )
 
 // Common holds what both ends of a connection are configured with.
@@ -91,6 +94,16 @@ func (c *Common) complete() error {
 	if c.TLS != nil && c.Cleartext {
 		return errors.New("pool: TLS and Cleartext are both set")
 	}
+	switch {
+	case c.HandshakeTimeout < 0:
+		return errors.New("pool: HandshakeTimeout is negative")
+	case c.PingTimeout < 0:
+		return errors.New("pool: PingTimeout is negative")
+	case c.MaxStreams < 0 || c.MaxStreams > maxCount:
+		return fmt.Errorf("pool: MaxStreams is %d; want 0 to %d", c.MaxStreams, maxCount)
+	case c.MaxHeaderBytes < 0 || c.MaxHeaderBytes > maxCount:
+		return fmt.Errorf("pool: MaxHeaderBytes is %d; want 0 to %d", c.MaxHeaderBytes, maxCount)
+	}
 	if c.TLS != nil {
 		c.TLS = hopTLS(c.TLS)
 	}
@@ -132,7 +145,7 @@ type ClientConfig struct {
 	Common
 	// Addr is the peer's host and port: the name that TLS verifies, that streams
 	// carry as :authority and that errors and logs have; and what is dialled, unless
-	// Resolve says otherwise. Required.
+	// Resolve says otherwise. Required; the port too, unless Resolve or Dial is set.
 	Addr string
 	// CurrentTLS is asked for TLS's value at each dial, so that it may change; TLS is
 	// nil then.
@@ -181,6 +194,9 @@ func (c ClientConfig) withDefaults() (ClientConfig, error) {
 	if c.Addr == "" {
 		return c, errors.New("pool: Addr is empty")
 	}
+	if _, _, err := net.SplitHostPort(c.Addr); err != nil && c.Resolve == nil && c.Dial == nil {
+		return c, fmt.Errorf("pool: Addr %q has no port", c.Addr)
+	}
 	if c.TLS != nil {
 		c.nameServer(c.TLS)
 	}
@@ -199,6 +215,10 @@ func (c ClientConfig) withDefaults() (ClientConfig, error) {
 	setDefault(&c.BackoffMax, 500*time.Millisecond)
 	setDefault(&c.BackoffIdle, 5*time.Second)
 	switch {
+	case c.DialTimeout < 0:
+		return c, errors.New("pool: DialTimeout is negative")
+	case min(c.BackoffMin, c.BackoffMax, c.BackoffIdle) < 0:
+		return c, errors.New("pool: BackoffMin, BackoffMax or BackoffIdle is negative")
 	case c.Conns < 0:
 		return c, errors.New("pool: Conns is negative")
 	case c.MaxConns < c.Conns:
@@ -270,6 +290,8 @@ func (c ServerConfig) withDefaults() (ServerConfig, error) {
 	switch {
 	case c.TLS == nil && !c.Cleartext:
 		return c, errors.New("pool: TLS is nil and Cleartext is not set")
+	case c.TLS != nil && len(c.TLS.Certificates) == 0 && c.TLS.GetCertificate == nil && c.TLS.GetConfigForClient == nil:
+		return c, errors.New("pool: TLS has no certificate")
 	case c.Backlog < 0:
 		return c, errors.New("pool: Backlog is negative")
 	}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"math/big"
 	"net"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -142,6 +143,35 @@ func TestConfigsThatSayTwoThingsAreErrors(t *testing.T) {
 	}
 	if _, err := NewClient(ClientConfig{}); err == nil {
 		t.Error("a client without Addr: no error")
+	}
+}
+
+// A mistake is named when the client or server is made, not found when it is used.
+func TestConfigsOutOfBoundsAreErrors(t *testing.T) {
+	common := func(c Common) Common { c.Cleartext = c.TLS == nil; return c }
+	for want, c := range map[string]Common{
+		"HandshakeTimeout is": {HandshakeTimeout: -1},
+		"PingTimeout is":      {PingTimeout: -1},
+		"MaxStreams is":       {MaxStreams: -1},
+		"MaxHeaderBytes is":   {MaxHeaderBytes: -1},
+		"no certificate":      {TLS: new(tls.Config)},
+	} {
+		if _, err := NewServer(ServerConfig{Common: common(c)}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("server: got %v; want an error with %q", err, want)
+		}
+	}
+	for want, c := range map[string]ClientConfig{
+		"has no port":       {Addr: "back"},
+		"DialTimeout is":    {Addr: "back:1", DialTimeout: -1},
+		"BackoffMin":        {Addr: "back:1", BackoffMin: -1},
+		"MaxHeaderBytes is": {Addr: "back:1", Common: Common{MaxHeaderBytes: -1}},
+		"MaxConns is less":  {Addr: "back:1", MaxConns: -1},
+		"Conns is negative": {Addr: "back:1", Conns: -1, MaxConns: 1},
+	} {
+		c.Cleartext = true
+		if _, err := NewClient(c); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("client: got %v; want an error with %q", err, want)
+		}
 	}
 }
 

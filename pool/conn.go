@@ -61,6 +61,7 @@ type conn struct {
 	streams    map[uint32]*Stream
 	nextID     uint32     // client only
 	isDraining bool       // GOAWAY was sent or received: no new streams
+	isDrained  bool       // it was sent first
 	isLeft     bool       // client only: no new streams but beside others
 	goAwayID   uint32     // server: the last stream accepted before our GOAWAY
 	held       int        // server: streams that are over, but not for their owners
@@ -192,7 +193,9 @@ func (c *conn) run() error {
 		left = append(left, s)
 	}
 	if _, isError := errors.AsType[*ConnError](err); (c.isDraining || c.isLeft) && len(left) == 0 && !isError {
-		err = ErrGoAway // whoever closed first, both ends knew
+		if err = ErrGoAway; c.isDrained { // whoever closed first, both ends knew
+			err = errDrained
+		}
 	}
 	c.mu.Unlock()
 	for _, s := range left {
@@ -253,7 +256,7 @@ func (c *conn) drain() {
 		c.mu.Unlock()
 		return
 	}
-	c.isDraining = true
+	c.isDraining, c.isDrained = true, !c.isLeft
 	c.goAwayID = atomic.LoadUint32(&c.lastID)
 	c.out = appendGoAway(c.out, c.goAwayID, http2.ErrCodeNo, "")
 	var refused []*Stream // nobody waits for the rest of these

@@ -22,6 +22,8 @@ var (
 	// ErrGoAway says that the peer is draining the connection, or with a [*ConnError]
 	// in it that it found an error there, and did not process the stream.
 	ErrGoAway = fmt.Errorf("%w: peer is going away", ErrNotStarted)
+	// errDrained is ErrClosed of a connection that this end has drained.
+	errDrained error = drainError{}
 	// ErrNotReady says that no ready stream has the id, nor can come to have it.
 	ErrNotReady = errors.New("pool: no such ready stream")
 	// ErrTaken says that the ready stream with the id was taken, or is waited for.
@@ -29,6 +31,11 @@ var (
 	// ErrExhausted says that there are as many ready streams as there may be.
 	ErrExhausted = errors.New("pool: too many ready streams")
 )
+
+type drainError struct{}
+
+func (drainError) Error() string        { return "pool: drained by this end" }
+func (drainError) Is(target error) bool { return target == ErrClosed || target == net.ErrClosed }
 
 // Code is an HTTP/2 error code, RFC 9113 section 7.
 type Code = http2.ErrCode

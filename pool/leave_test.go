@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"errors"
 	"io"
 	"net"
 	"testing"
@@ -93,4 +94,36 @@ func TestDrainedConnectionIsHalfClosedFirst(t *testing.T) {
 			t.Errorf("half-closed %v after %v, closed after %v; want at once, after %v", h.isHalf, h.half, h.whole, lingerTimeout)
 		}
 	})
+}
+
+// Each end is told of a drain as what it is: its own, or the peer's.
+func TestDrainIsTheEndsThatBeganIt(t *testing.T) {
+	for name, isServers := range map[string]bool{"the server's": true, "the client's": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				toServer, toClient := make(chan error, 1), make(chan error, 1)
+				told := func(c chan error) *Trace { return &Trace{Disconnected: func(_ string, err error) { c <- err }} }
+				ln := newPipeListener()
+				srv, _ := NewServer(ServerConfig{Common: Common{Cleartext: true, Trace: told(toServer)}, Accept: echo})
+				go srv.Serve(ln)
+				defer srv.Close()
+				cl, _ := NewClient(ClientConfig{Common: Common{Cleartext: true, Trace: told(toClient)}, Addr: "pipe", Dial: ln.dial})
+				defer cl.Close()
+				synctest.Wait()
+				own, peers := toServer, toClient
+				if isServers {
+					srv.Shutdown(t.Context())
+				} else {
+					own, peers = toClient, toServer
+					cl.Shutdown(t.Context())
+				}
+				if err := <-own; err != errDrained || !errors.Is(err, ErrClosed) || !errors.Is(err, net.ErrClosed) || errors.Is(err, ErrGoAway) {
+					t.Errorf("who drained: got %v; want errDrained", err)
+				}
+				if err := <-peers; err != ErrGoAway {
+					t.Errorf("the other: got %v; want ErrGoAway", err)
+				}
+			})
+		})
+	}
 }

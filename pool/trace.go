@@ -12,7 +12,9 @@ type Trace struct {
 	// Connected is called when a dial is over, TLS and prefaces included, or a
 	// server's TLS handshake: with how long it took, and why it failed.
 	Connected func(addr string, took time.Duration, err error)
-	// Disconnected is called when a connection that Connected told of is over.
+	// Disconnected is called when a connection that Connected told of is over: with
+	// [ErrGoAway] when the peer has drained it, and an [ErrClosed] when this end has, or
+	// closed it.
 	Disconnected func(addr string, err error)
 	// Opened is called when a stream's opening header section is queued by a client
 	// or accepted by a server. The connection is reused when it is not its first.

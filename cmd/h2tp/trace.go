@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -24,7 +25,7 @@ func newTrace(log *slog.Logger) *pool.Trace {
 		Disconnected: func(addr string, err error) { log.Info("trace: disconnected", "addr", addr, "err", err) },
 		Opened:       func(s *pool.Stream, isReused bool) { log.Info("trace: stream opened", of(s, "reused", isReused)...) },
 		Taken: func(s *pool.Stream, id uint32) {
-			log.Info("trace: ready stream taken", of(s, "id", id)...)
+			log.Info("trace: ready stream taken", of(s, "id", fmt.Sprintf("%08x", id))...)
 		},
 		Reset: func(s *pool.Stream, err *pool.ResetError) {
 			log.Info("trace: stream reset", of(s, "code", err.Code.String(), "local", err.Local)...)

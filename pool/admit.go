@@ -19,6 +19,18 @@ func (c *ServerConfig) admits(addr net.Addr) bool {
 	return (len(c.Allow) == 0 || Prefixes(c.Allow).Contains(ip)) && !Prefixes(c.Deny).Contains(ip)
 }
 
+// NetworkOf returns what the connections of an address are counted by: itself, or its /64 of
+// IPv6, of which one customer has as many addresses as anybody may want. It is not valid when ip is not.
+func NetworkOf(ip netip.Addr) netip.Prefix {
+	ip = ip.WithZone("").Unmap()
+	bits := 32
+	if ip.Is6() {
+		bits = 64
+	}
+	p, _ := ip.Prefix(bits)
+	return p
+}
+
 // Prefixes are networks of IPv4 and IPv6.
 type Prefixes []netip.Prefix
 

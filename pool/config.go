@@ -281,6 +281,10 @@ type ServerConfig struct {
 	// MaxConns bounds the connections served at once; above it new ones are
 	// closed. If zero, 4096 is used. If negative, there is no bound.
 	MaxConns int
+	// MaxConnsPerAddr bounds those of one IPv4 address, or of one /64 of IPv6; one more is
+	// closed before TLS. A [Client] has Conns of them and up to MaxConns; and clients behind
+	// one NAT or proxy have one address. If zero or negative, there is no bound.
+	MaxConnsPerAddr int
 }
 
 func (c ServerConfig) withDefaults() (ServerConfig, error) {

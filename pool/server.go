@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -28,7 +29,9 @@ type Server struct {
 	bytesIn   int64
 	bytesOut  int64
 	wire      WireStats
-	bad       int64 // handshakes that failed
+	bad       int64                // handshakes that failed
+	addrs     map[netip.Prefix]int // of conns and pending, with MaxConnsPerAddr
+	refused   int64                // connections too many
 }
 
 // NewServer makes a Server; it serves nothing until Serve is called.
@@ -39,7 +42,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, listeners: make(map[net.Listener]struct{}), pending: make(map[net.Conn]struct{}),
-		conns: make(map[*conn]struct{}), idlec: make(chan struct{}),
+		conns: make(map[*conn]struct{}), addrs: make(map[netip.Prefix]int), idlec: make(chan struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if s.cfg.Accept == nil {
@@ -90,21 +93,48 @@ func (s *Server) Serve(ln net.Listener) error {
 			return err
 		}
 		delay = 0
-		if !s.cfg.admits(nc.RemoteAddr()) {
-			s.cfg.Logger.Debug("address refused", "addr", nc.RemoteAddr().String())
-			nc.Close()
-			continue
-		}
-		s.mu.Lock()
-		isFull := s.isClosing || s.cfg.MaxConns > 0 && len(s.conns)+len(s.pending) >= s.cfg.MaxConns
-		if !isFull {
-			s.pending[nc] = struct{}{}
-			s.wg.Go(func() { s.serveConn(nc) })
-		}
-		s.mu.Unlock()
-		if isFull {
+		if !s.begin(nc) {
 			nc.Close()
 		}
+	}
+}
+
+// begin serves a connection, unless it may not come or there are too many.
+func (s *Server) begin(nc net.Conn) bool {
+	if !s.cfg.admits(nc.RemoteAddr()) {
+		s.cfg.Logger.Debug("address refused", "addr", nc.RemoteAddr().String())
+		return false
+	}
+	var from netip.Prefix // not valid where nobody counts
+	if ap, err := netip.ParseAddrPort(nc.RemoteAddr().String()); err == nil && s.cfg.MaxConnsPerAddr > 0 {
+		from = NetworkOf(ap.Addr())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.isClosing:
+		return false
+	case s.cfg.MaxConns > 0 && len(s.conns)+len(s.pending) >= s.cfg.MaxConns, from.IsValid() && s.addrs[from] >= s.cfg.MaxConnsPerAddr:
+		s.refused++
+		s.cfg.Logger.Debug("too many connections", "addr", nc.RemoteAddr().String())
+		return false
+	}
+	if from.IsValid() {
+		s.addrs[from]++
+	}
+	s.pending[nc] = struct{}{}
+	s.wg.Go(func() { s.serveConn(nc, from) })
+	return true
+}
+
+// uncount takes a connection that is over off those of its address.
+func (s *Server) uncount(from netip.Prefix) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := s.addrs[from]; n > 1 {
+		s.addrs[from] = n - 1
+	} else {
+		delete(s.addrs, from)
 	}
 }
 
@@ -129,7 +159,8 @@ func (s *Server) pause(d time.Duration) bool {
 	}
 }
 
-func (s *Server) serveConn(nc net.Conn) {
+func (s *Server) serveConn(nc net.Conn, from netip.Prefix) {
+	defer s.uncount(from)
 	began, addr := time.Now(), nc.RemoteAddr().String()
 	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.HandshakeTimeout)
 	tc, state, err := handshake(ctx, nc, false, &s.cfg.Common)
@@ -254,7 +285,7 @@ func (s *Server) Stats() Stats {
 	for c := range s.conns {
 		conns = append(conns, c)
 	}
-	st := Stats{BadHandshakes: s.bad, BytesIn: s.bytesIn, BytesOut: s.bytesOut, Wire: s.wire}
+	st := Stats{Refused: s.refused, BadHandshakes: s.bad, BytesIn: s.bytesIn, BytesOut: s.bytesOut, Wire: s.wire}
 	s.mu.Unlock()
 	for _, c := range conns {
 		st.add(c)

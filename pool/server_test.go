@@ -2,10 +2,12 @@ package pool
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -268,6 +270,77 @@ func TestRefusalIsNotAStream(t *testing.T) {
 		synctest.Wait()
 		if n := cl.Stats().Streams; n != 0 {
 			t.Errorf("%d streams are left", n)
+		}
+	})
+}
+
+// fromConn is a connection that came from an address.
+type fromConn struct {
+	net.Conn
+	addr net.Addr
+}
+
+func (c fromConn) RemoteAddr() net.Addr { return c.addr }
+
+// Of one address, or one network of IPv6, only so many connections are served, those in TLS too;
+// one that ends makes room.
+func TestConnectionsOfOneAddressAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ln := newPipeListener()
+		ca := newAuthority()
+		srv, err := NewServer(ServerConfig{
+			Common: Common{TLS: &tls.Config{Certificates: []tls.Certificate{ca.issue("back")}}, HandshakeTimeout: time.Hour}, MaxConnsPerAddr: 2,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		go srv.Serve(ln)
+		defer srv.Close()
+		come := func(addr string) net.Conn {
+			near, far := net.Pipe()
+			ln.connc <- fromConn{far, &net.UnixAddr{Name: addr}}
+			synctest.Wait()
+			return near
+		}
+		isServed := func(nc net.Conn) bool {
+			nc.SetReadDeadline(time.Now().Add(time.Second))
+			_, err := nc.Read(make([]byte, 1))
+			return errors.Is(err, os.ErrDeadlineExceeded)
+		}
+		var first net.Conn
+		refused := int64(0)
+		for i, tt := range []struct {
+			addr string
+			want bool
+		}{
+			{"192.0.2.1:1", true}, {"[::ffff:192.0.2.1]:2", true}, {"192.0.2.1:3", false}, {"192.0.2.2:1", true},
+			{"[2001:db8::1]:1", true}, {"[2001:db8::2]:1", true}, {"[2001:db8::3]:1", false}, {"[2001:db8:0:1::3]:1", true},
+			{"/run/x", true}, {"/run/x", true}, {"/run/x", true},
+		} {
+			nc := come(tt.addr)
+			defer nc.Close()
+			if first == nil {
+				first = nc
+			}
+			if got := isServed(nc); got != tt.want {
+				t.Errorf("%d, from %s: served: %v; want %v", i, tt.addr, got, tt.want)
+			}
+			if !tt.want {
+				refused++
+			}
+		}
+		if got := srv.Stats().Refused; got != refused {
+			t.Errorf("%d were refused; want %d", got, refused)
+		}
+		first.Close()
+		synctest.Wait()
+		again := come("192.0.2.1:4")
+		defer again.Close()
+		if !isServed(again) {
+			t.Error("one in the place of another is not served")
+		}
+		if len(srv.addrs) != 4 {
+			t.Errorf("counts %v; want those of 4 addresses", srv.addrs)
 		}
 	})
 }

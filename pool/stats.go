@@ -10,6 +10,8 @@ type Stats struct {
 	Dials int64
 	// Errors are dials that failed and connections that were lost, since ResetErrors.
 	Errors int64
+	// Refused are connections of a server that were closed over MaxConns or MaxConnsPerAddr.
+	Refused int64
 	// BadHandshakes are connections of a server that ended in TLS: who came had no certificate, or none that is taken, or
 	// spoke something else.
 	BadHandshakes int64

@@ -53,7 +53,7 @@ func NewBack(cfg Config) (*Back, error) {
 			TLS: cfg.ListenTLS, Cleartext: cfg.ListenTLS == nil, Logger: cfg.Logger,
 			PingPeriod: cfg.PingPeriod, PingTimeout: cfg.PingTimeout, Windows: cfg.Windows, Trace: cfg.Trace,
 		},
-		Accept: b.accept,
+		Accept: b.accept, MaxConnsPerAddr: cfg.MaxConnsPerAddr,
 	}); err != nil {
 		return nil, err
 	}
@@ -283,6 +283,7 @@ func (b *Back) Stats() Stats {
 	hop := b.srv.Stats()
 	st.HopIn += hop.BytesIn
 	st.HopOut += hop.BytesOut
+	st.Refused += hop.Refused
 	st.BadHandshakes += hop.BadHandshakes
 	st.Hop = b.hop.stats()
 	st.Hop.Conns, st.Hop.Streams, st.Hop.BytesIn, st.Hop.BytesOut, st.Hop.Wire = hop.Conns, hop.Streams, hop.BytesIn, hop.BytesOut, hop.Wire

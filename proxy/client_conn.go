@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/h2tp/h2tp/pool"
 	"github.com/h2tp/h2tp/proxy/internal/http1"
 	"github.com/h2tp/h2tp/proxy/internal/rawconn"
 	"github.com/h2tp/h2tp/proxy/internal/wire"
@@ -135,17 +136,7 @@ func newClientConn(f *Front, nc net.Conn) *clientConn {
 // isFrom notes the client's address.
 func (c *clientConn) isFrom(ip netip.Addr) {
 	c.origin = c.f.cfg.originOf(ip, c.f.cfg.ListenTLS != nil)
-	c.from = addrPrefix(ip)
-}
-
-// addrPrefix is what counts as one address: of IPv6 a client has the 2^64 of its network.
-func addrPrefix(ip netip.Addr) netip.Prefix {
-	bits := 32
-	if ip.Is6() {
-		bits = 64
-	}
-	prefix, _ := ip.Prefix(bits) // none of an address that is not valid
-	return prefix
+	c.from = pool.NetworkOf(ip)
 }
 
 func (c *clientConn) setState(s int32) {

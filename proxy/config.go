@@ -73,8 +73,10 @@ type Limits struct {
 	// MaxConns bounds the connections of clients; one more is answered 503 and closed, or just closed where it would
 	// take TLS to say so, or where 64 are being told. If zero, 50000 is used. If negative, there is no bound.
 	MaxConns int
-	// MaxConnsPerAddr bounds the connections of clients of one IPv4 address, or of one
-	// /64 of IPv6; one more is closed. If zero or negative, there is no bound.
+	// MaxConnsPerAddr bounds the connections of one IPv4 address, or of one /64 of IPv6: of
+	// clients to a Front, of fronts to a Back. One more is closed. A front has Hop.Conns, and
+	// some more while it changes them; many behind one NAT or proxy have one address. If zero
+	// or negative, there is no bound.
 	MaxConnsPerAddr int
 	// MaxUpstreamConns bounds the connections to one upstream; more exchanges
 	// wait for one, as with MaxDestExchanges. If zero, 1024 is used.

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/h2tp/h2tp/pool"
 )
 
 // bubbleFront serves clients of a handler in a bubble, and connects one.
@@ -230,9 +232,26 @@ func TestConnectionsOfOneAddressAreBounded(t *testing.T) {
 	awaitTrue(t, func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		return f.addrs[addrPrefix(netip.MustParseAddr("127.0.0.1"))] == 1
+		return f.addrs[pool.NetworkOf(netip.MustParseAddr("127.0.0.1"))] == 1
 	}, "the end of the first")
 	from("127.0.0.1").get("/").want(t, 200, "one in its place")
+}
+
+// A back bounds those of fronts, and counts what it closes.
+func TestFrontsOfOneAddressAreBounded(t *testing.T) {
+	ln := listenTCP(t)
+	b := startBack(t, ln, Config{Handler: okHandler, Limits: Limits{MaxConnsPerAddr: 1}})
+	f, _ := startFront(t, Config{To: []string{"h2tpc://" + ln.Addr().String()}, Hop: Hop{Conns: 1}})
+	mustAsk(t, f, "GET", "http://x/", "", "ok")
+	nc, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	newLineClient(t, nc).wantEnd("the second of an address")
+	if n := b.Stats().Refused; n != 1 {
+		t.Errorf("%d refused; want 1", n)
+	}
+	mustAsk(t, f, "GET", "http://x/", "", "ok")
 }
 
 func TestOneAddressOfIPv6IsAWholeNetwork(t *testing.T) {
@@ -244,7 +263,7 @@ func TestOneAddressOfIPv6IsAWholeNetwork(t *testing.T) {
 		"fe80::1%eth0":             "fe80::/64",
 		"not an address, but this": "invalid Prefix",
 	} {
-		if got := fmt.Sprint(addrPrefix(addrOf(&net.UnixAddr{Name: net.JoinHostPort(host, "1")}))); got != want {
+		if got := fmt.Sprint(pool.NetworkOf(addrOf(&net.UnixAddr{Name: net.JoinHostPort(host, "1")}))); got != want {
 			t.Errorf("%s: got %s; want %s", host, got, want)
 		}
 	}

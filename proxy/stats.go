@@ -40,7 +40,7 @@ type Stats struct {
 	// Conns are connections of clients open now, Accepted those since the start.
 	Conns    int
 	Accepted int64
-	// Refused are clients' connections closed over MaxConns or MaxConnsPerAddr.
+	// Refused are clients' connections closed over MaxConns or MaxConnsPerAddr, and fronts' over that or 4096.
 	Refused int64
 	// Denied are connections closed because their address may not come, or for want of a PROXY header.
 	Denied int64

@@ -114,6 +114,7 @@ func TestExitCodesAndOneLineForAMistake(t *testing.T) {
 		{back + "--acme-names localhost --acme-cache " + t.TempDir(), 2, "flags --acme-*"},
 		{back + "--cert a,b --key a", 2, "name 2 and 1 files"},
 		{back + "--client-names x --cert a --key a", 2, "--client-ca is missing"},
+		{back + "--max-conns-per-addr 5", 2, "--cert is missing"}, // it has its effect on fronts
 		{front + "--admin http://0.0.0.0:9901", 2, "--admin-public allows it"},
 		{front + "--admin http://:9901", 2, "--admin-public allows it"},
 		{front + "--admin http://example.com:9901", 2, "is not a loopback address"},

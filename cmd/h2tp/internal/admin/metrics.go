@@ -115,7 +115,7 @@ var families = []family{
 		ends(func(p *page, e *End, st *proxy.Stats) { p.count(int64(st.Conns), e.Name) })},
 	{"h2tp_client_connections_total", "counter", byEnd, "connections of clients that were accepted",
 		ends(func(p *page, e *End, st *proxy.Stats) { p.count(st.Accepted, e.Name) })},
-	{"h2tp_refused_connections_total", "counter", []string{"end", "reason"}, "connections closed at once: limit is --max-conns or --max-conns-per-addr, address is --allow or --deny",
+	{"h2tp_refused_connections_total", "counter", []string{"end", "reason"}, "connections closed at once: limit is --max-conns, --max-conns-per-addr or a back's 4096, address is --allow or --deny",
 		ends(func(p *page, e *End, st *proxy.Stats) {
 			p.count(st.Refused, e.Name, "limit")
 			p.count(st.Denied, e.Name, "address")

@@ -56,7 +56,8 @@ type Ready struct {
 
 // Ready begins to keep streams ready; it ends with the Client or by Close, which is
 // to come before the Client's Shutdown: that waits for these streams as for all. A
-// server that refuses one with a status of 400 to 499 is not asked again.
+// server that refuses one for what no wait changes, with status 400, 404, 405 or 421, is
+// not asked again; after any other failure it is, as Interval says.
 func (c *Client) Ready(cfg ReadyConfig) (*Ready, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {

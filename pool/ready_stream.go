@@ -104,7 +104,7 @@ func (r *Ready) open() {
 	defer cancel()
 	s, err := r.cfg.Open(ctx)
 	if err != nil {
-		if se, ok := errors.AsType[*StatusError](err); ok && se.Status < 500 && r.refused() {
+		if isForGood(err) && r.refused() {
 			r.c.cfg.Logger.Info("no ready streams", "peer", r.c.cfg.Addr, "err", err)
 		}
 		r.add(nil, err)
@@ -172,6 +172,16 @@ func (r *Ready) failWantedLocked() {
 		r.moveLocked(e, forgotten)
 		close(e.c)
 	}
+}
+
+// isForGood reports whether the next stream would fail as this did. Who may come, 403, may
+// be told while both ends run; and 408 and 429 say themselves that they pass.
+func isForGood(err error) bool {
+	if _, isOurs := errors.AsType[*HeaderError](err); isOurs {
+		return true
+	}
+	se, ok := errors.AsType[*StatusError](err)
+	return ok && slices.Contains([]int{400, 404, 405, 421}, se.Status)
 }
 
 // refused ends the making of streams that the server will not have; it reports

@@ -543,19 +543,60 @@ func TestCloseEndsReadyStreamsAtBothEnds(t *testing.T) {
 	})
 }
 
-func TestServerThatRefusesIsNotAskedAgain(t *testing.T) {
+// A server that refuses for what no wait changes is left alone.
+func TestServerThatRefusesForGoodIsNotAskedAgain(t *testing.T) {
+	for _, status := range []int{400, 404, 405, 421} {
+		synctest.Test(t, func(t *testing.T) {
+			var tried atomic.Int32
+			p := startReady(t, ReadySetConfig{}, func(s *Stream) { tried.Add(1); s.Refuse(status, "") })
+			r := p.ready(ReadyConfig{})
+			time.Sleep(time.Hour)
+			if n := tried.Load(); n != 4 {
+				t.Errorf("%d: %d tried; want 4", status, n)
+			}
+			if se, ok := errors.AsType[*StatusError](r.Err()); !ok || se.Status != status {
+				t.Errorf("got %v; want status %d", r.Err(), status)
+			}
+		})
+	}
 	synctest.Test(t, func(t *testing.T) {
-		var tried atomic.Int32
-		p := startReady(t, ReadySetConfig{}, func(s *Stream) { tried.Add(1); s.Refuse(421, "") })
-		r := p.ready(ReadyConfig{})
+		p := startReady(t, ReadySetConfig{}, nil)
+		r := p.ready(ReadyConfig{Header: Header{Path: "no path"}})
 		time.Sleep(time.Hour)
-		if n := tried.Load(); n != 4 {
-			t.Errorf("%d tried; want 4", n)
-		}
-		if se, ok := errors.AsType[*StatusError](r.Err()); !ok || se.Status != 421 {
-			t.Errorf("got %v; want the status", r.Err())
+		if n := r.Errors(); n != 4 || !isHeaderError(r.Err()) {
+			t.Errorf("%d errors, %v; want 4, a HeaderError", n, r.Err())
 		}
 	})
+}
+
+// What may pass is tried again, ever more seldom, and there are streams once it has.
+func TestServerThatRefusesForNowIsAskedAgain(t *testing.T) {
+	for _, status := range []int{401, 403, 408, 425, 429, 500, 503} {
+		synctest.Test(t, func(t *testing.T) {
+			var tried atomic.Int32
+			var isOpen atomic.Bool
+			var p *readyPair
+			p = startReady(t, ReadySetConfig{}, func(s *Stream) {
+				if isOpen.Load() {
+					p.set.Offer(s)
+					return
+				}
+				tried.Add(1)
+				s.Refuse(status, "")
+			})
+			r := p.ready(ReadyConfig{})
+			time.Sleep(time.Minute)
+			if n := tried.Load(); n < 4*50 || n > 4*70 {
+				t.Errorf("%d: %d tried in a minute; want about 4 a second", status, n)
+			}
+			isOpen.Store(true)
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if r.Ready() != 4 {
+				t.Errorf("%d: %d ready; want 4", status, r.Ready())
+			}
+		})
+	}
 }
 
 func TestServerBoundsItsReadyStreams(t *testing.T) {

@@ -605,6 +605,10 @@ func (c *conn) onGoAway(f *http2.GoAwayFrame) error {
 		why = fmt.Errorf("%w: %w", ErrGoAway, cause)
 	}
 	for _, s := range lost {
+		if s.hasHeader { // it was started, whatever the peer says now
+			c.endStream(s, &ConnError{Code: f.ErrCode, Peer: true})
+			continue
+		}
 		c.endStream(s, why)
 	}
 	if isIdle && !c.isClient { // whatever its code: nothing is lost, and what is behind it is read before the end

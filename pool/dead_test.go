@@ -268,6 +268,28 @@ func TestOpenTriesAgainAfterGoAway(t *testing.T) {
 	})
 }
 
+// A stream that was answered was started, also when a GOAWAY says otherwise.
+func TestGoAwayBelowAnAnsweredStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cl, peers := dialScripted(t, ClientConfig{})
+		p := <-peers
+		go func() {
+			p.wantHeaders(1)
+			p.headers(1, false, ":status", "200")
+		}()
+		s, err := cl.Open(t.Context(), Header{Path: "/"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		p.fr.WriteGoAway(0, http2.ErrCodeNo, nil)
+		if _, err := s.Read(make([]byte, 1)); err == nil || errors.Is(err, ErrNotStarted) {
+			t.Errorf("got %v; want an error that is not ErrNotStarted", err)
+		}
+		<-peers // the client has dialled again
+	})
+}
+
 // One that meets nothing but drains is told so after some, and one whose connection ends by an
 // error at once: it may be the cause.
 func TestOpenEndsItsTriesAfterGoAway(t *testing.T) {

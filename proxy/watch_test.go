@@ -81,7 +81,7 @@ func TestThinHopLosesNoExchange(t *testing.T) {
 					defer f.Close()
 					clients := newMemNet()
 					go f.Serve(clients)
-					tr := &http.Transport{Dial: func(network, addr string) (net.Conn, error) { return clients.dial(network, addr, 0) }}
+					tr := &http.Transport{DialContext: func(_ context.Context, network, addr string) (net.Conn, error) { return clients.dial(network, addr, 0) }}
 					defer tr.CloseIdleConnections()
 					synctest.Wait()
 					exchange := func(method string, sent, want []byte) {

@@ -152,20 +152,21 @@ func TestWhatComesIsTold(t *testing.T) {
 				runtime.Gosched()
 			}
 			c := collect(w)
-			want := "before "
+			var want strings.Builder
+			want.WriteString("before ")
 			for k := range i % 5 {
 				part := strings.Repeat(fmt.Sprint(k), k*60)
 				mustWrite(t, peer, part)
-				want += part
+				want.WriteString(part)
 				if i%3 == 0 {
-					awaitTrue(t, func() bool { return c.text() == want }, "what was sent")
+					awaitTrue(t, func() bool { return c.text() == want.String() }, "what was sent")
 				}
 			}
 			mustWrite(t, peer, "last")
 			peer.Close() // an edge of its own, or the same
 			c.awaitEnd(t)
-			if got := c.text(); got != want+"last" || c.err != io.EOF {
-				t.Fatalf("got %q, %v; want %q", got, c.err, want)
+			if got := c.text(); got != want.String()+"last" || c.err != io.EOF {
+				t.Fatalf("got %q, %v; want %q", got, c.err, want.String())
 			}
 			w.Close()
 		}
@@ -340,12 +341,12 @@ func TestManySocketsAtOnce(t *testing.T) {
 			}
 		}
 	}
-	want := ""
+	var want strings.Builder
 	for round := range 20 {
-		want += fmt.Sprintf("%d.", round)
+		want.WriteString(fmt.Sprintf("%d.", round))
 	}
 	for _, c := range cs {
-		awaitTrue(t, func() bool { return c.text() == want }, "what was sent")
+		awaitTrue(t, func() bool { return c.text() == want.String() }, "what was sent")
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/crypto/acme"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 )
@@ -154,6 +155,9 @@ func newConn(nc net.Conn, isClient bool, cfg *Common) *conn {
 	return c
 }
 
+// errChallenge is of a connection that a certificate authority validates a name by: RFC 8737 has no more than the handshake.
+var errChallenge = errors.New("tls: the handshake was all")
+
 // handshake does TLS where it is configured; the result takes nc's place.
 func handshake(ctx context.Context, nc net.Conn, isClient bool, cfg *Common) (net.Conn, *tls.ConnectionState, error) {
 	if cfg.Cleartext {
@@ -168,7 +172,11 @@ func handshake(ctx context.Context, nc net.Conn, isClient bool, cfg *Common) (ne
 		return nil, nil, handshakeError(err, isClient)
 	}
 	state := tc.ConnectionState()
-	if state.NegotiatedProtocol != "h2" {
+	switch state.NegotiatedProtocol {
+	case "h2":
+	case acme.ALPNProto:
+		return nil, nil, errChallenge
+	default:
 		return nil, nil, fmt.Errorf("tls: peer negotiated %q instead of h2", state.NegotiatedProtocol)
 	}
 	return tc, &state, nil

@@ -167,10 +167,15 @@ func (s *Server) serveConn(nc net.Conn, from netip.Prefix) {
 	cancel()
 	s.cfg.Trace.connected(addr, began, err)
 	if err != nil {
-		s.cfg.Logger.Info("handshake failed", "addr", addr, "err", err)
+		isBad := err != errChallenge
+		if isBad {
+			s.cfg.Logger.Info("handshake failed", "addr", addr, "err", err)
+		}
 		nc.Close()
 		s.mu.Lock()
-		s.bad++
+		if isBad {
+			s.bad++
+		}
 		delete(s.pending, nc)
 		s.idleLocked()
 		s.mu.Unlock()

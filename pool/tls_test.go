@@ -8,12 +8,15 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"log/slog"
 	"math/big"
 	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/crypto/acme"
 )
 
 // authority is a private certificate authority.
@@ -210,4 +213,29 @@ func TestStalledHandshakeBlocksNobody(t *testing.T) {
 			t.Errorf("closed after %v; want 10s", d)
 		}
 	})
+}
+
+// The handshake is all of it (RFC 8737), and no peer's mistake.
+func TestAChallengeIsNoBadHandshake(t *testing.T) {
+	ca := newAuthority()
+	challenge := &tls.Config{Certificates: []tls.Certificate{ca.issue("back")}, NextProtos: []string{acme.ALPNProto}}
+	config := &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) { return challenge, nil }}
+	srv, err := NewServer(ServerConfig{Common: Common{TLS: config, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}, Accept: echo})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln := listen(t)
+	go srv.Serve(ln)
+	defer srv.Close()
+	nc, err := tls.Dial("tcp", ln.Addr().String(), &tls.Config{RootCAs: ca.pool, ServerName: "back", NextProtos: challenge.NextProtos})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if _, err := nc.Read(make([]byte, 1)); err == nil {
+		t.Error("got a byte; want the end")
+	}
+	if n := srv.Stats().BadHandshakes; n != 0 {
+		t.Errorf("got %d bad handshakes; want none", n)
+	}
 }

@@ -37,9 +37,9 @@ type failure struct {
 	isPeers      bool   // the peer said so, and has repeated what may be repeated
 }
 
-// isRefused reports whether a connection was refused: nothing of it was lost but the asking.
+// isRefused reports whether a connection was refused, or a destination of this end's leaves: nothing was lost but the asking.
 func (f *failure) isRefused() bool {
-	return f.code == wire.CodeUnreachable && f.isNotStarted && !f.isPeers && !f.isLate
+	return (f.code == wire.CodeUnreachable || f.code == wire.CodeDraining) && f.isNotStarted && !f.isPeers && !f.isLate
 }
 
 // statusOf is the one place that makes a client's status of a failure. The

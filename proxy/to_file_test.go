@@ -87,6 +87,26 @@ func TestAFileOfDestinationsIsFollowedUnderLoad(t *testing.T) {
 	}
 }
 
+// However often those left that it waited for, while it waited.
+func TestARequestFindsTheBackThatStays(t *testing.T) {
+	ln := listenTCP(t)
+	startBack(t, ln, Config{To: []string{"http://" + startUpstream(t, echoHandler)}})
+	silent := func() string { return "h2tpc://" + listenTCP(t).Addr().String() } // none accepts
+	file := newToFile(t, silent())
+	f, addr := startFront(t, Config{To: []string{file.to()}})
+	c := dialClient(t, addr)
+	c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
+	awaitTrue(t, func() bool { return f.Stats().Destinations[0].InFlight == 1 }, "the exchange")
+	for range 2 * maxAttempts {
+		file.write(silent())
+		f.route.lookAtFiles()
+		f.route.lookAtFiles()
+	}
+	file.write("h2tpc://" + ln.Addr().String())
+	awaitTrue(t, func() bool { f.route.lookAtFiles(); return urlsOf(f.Stats())[0] == "h2tpc://"+ln.Addr().String() }, "the file")
+	c.read("POST").want(t, 200, "a POST")
+}
+
 // Its loop does so of itself.
 func TestAFileOfDestinationsIsLookedAt(t *testing.T) {
 	file := newToFile(t, "http://a:1")
